@@ -1,0 +1,1 @@
+"""An after-queue content filter for Postfix."""

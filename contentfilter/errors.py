@@ -1,0 +1,55 @@
+"""Typed errors. Each carries the reply that a client gets when nobody handles it better.
+
+Whether a failure is temporary is the class of its reply. The cause stays attached (``raise ... from``) and goes
+to the log; the reply's text never names it.
+"""
+
+from __future__ import annotations
+
+from contentfilter import reply
+from contentfilter.reply import Reply
+
+
+class FilterError(Exception):
+    """Anything we raise on purpose. Unforeseen exceptions count as :data:`reply.INTERNAL`."""
+
+    reply: Reply = reply.INTERNAL
+
+    def __init__(self, message: str, answer: Reply | None = None) -> None:
+        super().__init__(message)
+        if answer is not None:
+            self.reply = answer
+
+
+class InspectorError(FilterError):
+    """A scanner could not answer: it has *not* said "clean"."""
+
+    reply = reply.SCANNER_FAILED
+
+
+class NextHopError(FilterError):
+    """The next hop could not be reached, broke off, or answered out of turn."""
+
+    reply = reply.NEXT_HOP_UNREACHABLE
+
+
+class QuarantineError(FilterError):
+    """The quarantine could not store, find or release an item."""
+
+    reply = reply.STORAGE_FAILED
+
+
+class SpoolError(FilterError):
+    """The message could not be kept while we work on it (disk full, no inodes, read-only)."""
+
+    reply = reply.STORAGE_FAILED
+
+
+class PolicyError(FilterError):
+    """A recipient's settings could not be looked up."""
+
+    reply = reply.POLICY_FAILED
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used. Its text names file, table and key, and what would be right."""

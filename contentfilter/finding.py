@@ -1,0 +1,51 @@
+"""Findings: facts that inspectors report. What they mean for a recipient is decided in :mod:`contentfilter.decision`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """What sort of fact a finding is."""
+
+    VIRUS = "virus"
+    BANNED = "banned"
+    UNCHECKED = "unchecked"
+    SPAM = "spam"
+    BAD_HEADER = "bad_header"
+    OVERSIZED = "oversized"
+    FAILURE = "failure"
+    """The inspector could not answer; `[...] on_failure` says what that means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One rule of a spam scanner that hit; score is None where the scanner does not tell."""
+
+    name: str
+    score: float | None = None
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    def __str__(self) -> str:
+        return self.name if self.score is None else f"{self.name}={self.score:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fact.
+
+    inspector: who reports ("clamd", "spamd", "banned", "header", "mime"); name: what was found, for people and logs;
+    part: the path of the part it is about ("1.2"), "" for the whole message; score and tests: for SPAM;
+    user: the SpamAssassin user whose preferences gave the score, "" where the scanner's own apply.
+    """
+
+    kind: Kind
+    inspector: str
+    name: str
+    part: str = ""
+    score: float = 0.0
+    tests: tuple[Test, ...] = ()
+    autolearn: str = "no"
+    user: str = ""

@@ -1,0 +1,220 @@
+"""The message: its raw bytes exactly as they came, and the header edits with which they go on.
+
+The bytes are what stood between DATA and the final dot: dots unstuffed, lines ending in CRLF, a bare LF made CRLF as
+Postfix does it; bare CR, NUL, 8-bit and long lines untouched. A small message lives in memory, a larger one in an
+anonymous file that has no name anyone could guess, reuse or leave behind.
+
+A message has one owner, who closes it. Nothing here is changed in place: an edit is a value that says which stretches
+of the header go and what is put on top, and :meth:`Message.edited` gives the result as pieces of the original.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+from contentfilter.errors import SpoolError
+
+Buffer = bytes | mmap.mmap
+"""What a message's bytes are held in. Both take find, rfind, slices, len and the functions of :mod:`re`."""
+
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """The bytes from start to end (offsets into the raw message) become text, which may be empty."""
+
+    start: int
+    end: int
+    text: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderEdits:
+    """What to change in a header. prepend goes on top, whole lines with CRLF; replacements lie inside the header."""
+
+    prepend: bytes = b""
+    replacements: tuple[Replacement, ...] = ()
+
+
+class Message:
+    """The raw bytes of one message, read-only. Close it, or use it as a context manager."""
+
+    def __init__(self, buffer: Buffer, descriptor: int | None = None) -> None:
+        self.buffer = buffer
+        self._descriptor = descriptor
+
+    def __len__(self) -> int:
+        return len(self.buffer)
+
+    @cached_property
+    def header_end(self) -> int:
+        """Offset just past the last header line: of the empty line, or of the end if there is none."""
+        if self.buffer[:2] == b"\r\n":
+            return 0
+        blank = self.buffer.find(b"\r\n\r\n")
+        return len(self.buffer) if blank < 0 else blank + 2
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the raw bytes, in hex."""
+        return hashlib.sha256(self.buffer).hexdigest()
+
+    def descriptor(self) -> int:
+        """A file descriptor over the same bytes, for a scanner that takes one. It stays ours and closes with us.
+
+        Raises SpoolError if none can be made.
+        """
+        if self._descriptor is None:
+            self._descriptor = memory_file(self.buffer)
+        return self._descriptor
+
+    def edited(self, edits: HeaderEdits) -> Iterator[bytes | memoryview]:
+        """The message with the edits made, as pieces in order. Release each piece before closing the message."""
+        if edits.prepend:
+            yield edits.prepend
+        position = 0
+        with memoryview(self.buffer) as view:
+            for change in sorted(edits.replacements, key=lambda change: change.start):
+                if change.start > position:
+                    yield from _released(view[position : change.start])
+                if change.text:
+                    yield change.text
+                position = max(position, change.end)
+            yield from _released(view[position:])
+
+    def close(self) -> None:
+        """Free memory and file. Closing twice does no harm."""
+        if isinstance(self.buffer, mmap.mmap):
+            self.buffer.close()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Message:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Spool:
+    """Takes the bytes of a message as they arrive and becomes a :class:`Message`.
+
+    directory: where the anonymous file goes once more than memory_threshold bytes have come.
+    """
+
+    def __init__(self, directory: Path, memory_threshold: int) -> None:
+        self._directory = directory
+        self._threshold = memory_threshold
+        self._memory: list[bytes] = []
+        self._descriptor: int | None = None
+        self._ends_in_cr = False
+        self.size = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Append bytes; a bare LF becomes CRLF, also across chunks. Raises SpoolError when they cannot be kept."""
+        if not chunk:
+            return
+        if chunk.count(b"\n") != chunk.count(b"\r\n"):
+            chunk = self._with_full_line_ends(chunk)
+        self._ends_in_cr = chunk.endswith(b"\r")
+        self.size += len(chunk)
+        if self._descriptor is None:
+            self._memory.append(chunk)
+            if self.size > self._threshold:
+                self._move_to_file()
+        else:
+            _write_all(self._descriptor, chunk)
+
+    def _with_full_line_ends(self, chunk: bytes) -> bytes:
+        if self._ends_in_cr and chunk.startswith(b"\n"):
+            return b"\n" + _BARE_LF.sub(b"\r\n", chunk[1:])
+        return _BARE_LF.sub(b"\r\n", chunk)
+
+    def _move_to_file(self) -> None:
+        self._descriptor = _anonymous_file(self._directory)
+        for chunk in self._memory:
+            _write_all(self._descriptor, chunk)
+        self._memory.clear()
+
+    def finish(self) -> Message:
+        """The message. The spool is empty afterwards."""
+        if self._descriptor is None:
+            message = Message(b"".join(self._memory))
+            self._memory.clear()
+            return message
+        try:
+            buffer = mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ)
+        except OSError as error:
+            self.abandon()
+            raise SpoolError(f"cannot map the spooled message: {error}") from error
+        message = Message(buffer, self._descriptor)
+        self._descriptor = None
+        return message
+
+    def abandon(self) -> None:
+        """Drop what came so far."""
+        self._memory.clear()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def memory_file(content: Buffer | memoryview) -> int:
+    """A descriptor over an anonymous file in memory with this content, at offset 0. Raises SpoolError."""
+    try:
+        descriptor = os.memfd_create("contentfilter")
+    except OSError as error:
+        raise SpoolError(f"cannot make a memory file: {error}") from error
+    try:
+        with memoryview(content) as view:
+            _write_all(descriptor, view)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _anonymous_file(directory: Path) -> int:
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        # Not every file system knows O_TMPFILE; the name then exists for an instant only.
+        try:
+            descriptor, name = tempfile.mkstemp(prefix="spool-", dir=directory)
+        except OSError as error:
+            raise SpoolError(f"cannot spool into {directory}: {error}") from error
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        return descriptor
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    with memoryview(data) as view:
+        written = 0
+        while written < len(view):
+            try:
+                written += os.write(descriptor, view[written:])
+            except OSError as error:
+                raise SpoolError(f"cannot write the spooled message: {error}") from error
+
+
+def _released(piece: memoryview) -> Iterator[memoryview]:
+    """Give the piece, then let go of it: a memory map with a view left on it cannot be closed."""
+    if len(piece):
+        yield piece
+    piece.release()

@@ -1,0 +1,4 @@
+"""From bytes to parts. Pure: no I/O."""
+
+
+class Tree: ...

@@ -1,0 +1,1 @@
+"""A recipient's settings, and where they come from."""

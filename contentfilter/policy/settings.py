@@ -1,0 +1,70 @@
+"""One recipient's settings: every key that `[policy.*]` knows, its meaning and its default, once."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from contentfilter.verdict import Action, Category
+
+
+def enum_by_value(kind: type[Enum]) -> BeforeValidator:
+    """Let a strict model take the value of an enum ("discard") where TOML can only write text."""
+
+    def convert(value: object) -> object:
+        for member in kind:
+            if value == member.value:
+                return member
+        words = " | ".join(f'"{member.value}"' for member in kind)
+        if isinstance(value, kind):
+            return value
+        raise ValueError(f"must be one of {words}")
+
+    return BeforeValidator(convert)
+
+
+ActionKey = Annotated[Action, enum_by_value(Action)]
+
+
+class Policy(BaseModel):
+    """Settings that apply to a recipient after lookup. A table that sets some keys leaves the others to later ones."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    tag_level: float = Field(2.0, description="X-Spam fields from this score on; -inf: always")
+    tag2_level: float = Field(6.2, description="X-Spam-Flag: YES and the subject tag from this score on")
+    kill_level: float = Field(6.9, description="spam_action from this score on; inf: never")
+    quarantine_cutoff_level: float = Field(float("inf"), description="no quarantine copy of spam from this score on")
+    spam_subject_tag2: str = Field("", description="put before the Subject from tag2_level on; empty: no tag")
+    spam_user: str = Field("", description="whose SpamAssassin preferences apply; empty: [spamassassin] user")
+
+    virus_action: ActionKey = Field(Action.DISCARD, description="what to do with a virus")
+    banned_action: ActionKey = Field(Action.DISCARD, description="what to do with a banned attachment")
+    unchecked_action: ActionKey = Field(Action.PASS, description="what to do with content that cannot be inspected")
+    spam_action: ActionKey = Field(Action.DISCARD, description="what to do from kill_level on")
+    bad_header_action: ActionKey = Field(Action.PASS, description="what to do with a malformed header")
+    oversized_action: ActionKey = Field(Action.REJECT, description="what to do with a message over message_size_limit")
+
+    virus_quarantine: bool = Field(True, description="keep a copy of a virus")
+    banned_quarantine: bool = Field(True, description="keep a copy of a message with a banned attachment")
+    unchecked_quarantine: bool = Field(False, description="keep a copy of what cannot be inspected")
+    spam_quarantine: bool = Field(True, description="keep a copy of spam, from kill_level on")
+    bad_header_quarantine: bool = Field(False, description="keep a copy of a message with a malformed header")
+    oversized_quarantine: bool = Field(False, description="keep a copy of a message over message_size_limit")
+
+    bypass_virus_checks: bool = Field(False, description="do not scan for viruses")
+    bypass_banned_checks: bool = Field(False, description="do not look for banned attachments")
+    bypass_spam_checks: bool = Field(False, description="do not score")
+    bypass_header_checks: bool = Field(False, description="do not test the header")
+
+    message_size_limit: int = Field(0, ge=0, description="bytes; 0: only [limits] message_size applies")
+
+    def action(self, category: Category) -> Action:
+        """What to do with a message of this category. Clean and spammy mail passes."""
+        return cast(Action, getattr(self, f"{category.word}_action", Action.PASS))
+
+    def wants_copy(self, category: Category) -> bool:
+        """Whether a message of this category is kept in quarantine."""
+        return bool(getattr(self, f"{category.word}_quarantine", False))

@@ -1,0 +1,87 @@
+"""Verdicts: what happens to a message for one recipient, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+from contentfilter.finding import Test
+from contentfilter.reply import Reply
+
+
+class Category(IntEnum):
+    """What the message is, for one recipient. The greater, the graver."""
+
+    CLEAN = 0
+    OVERSIZED = 1
+    BAD_HEADER = 2
+    SPAMMY = 3
+    SPAM = 4
+    UNCHECKED = 5
+    BANNED = 6
+    VIRUS = 7
+
+    @property
+    def word(self) -> str:
+        """The word in configuration, JSON and the quarantine: "bad_header"."""
+        return self.name.lower()
+
+    @property
+    def log_word(self) -> str:
+        """The word in the mail log, as amavis has it: "BAD-HEADER", "INFECTED"."""
+        return _LOG_WORDS.get(self, self.name.replace("_", "-"))
+
+
+_LOG_WORDS = {Category.VIRUS: "INFECTED"}
+
+
+class Action(Enum):
+    """What to do with the message for one recipient."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    DISCARD = "discard"
+    REJECT = "reject"
+    DEFER = "defer"
+
+
+@dataclass(frozen=True, slots=True)
+class SpamMark:
+    """What the X-Spam fields say. flagged: at or above tag2_level. Levels and score are SpamAssassin points."""
+
+    score: float
+    tagged_above: float
+    required: float
+    flagged: bool
+    tests: tuple[Test, ...] = ()
+    autolearn: str = "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """What is written into the header of a message that passes. Recipients with equal markings share a reinjection.
+
+    virus_scanned: clamd really scanned it; alert: the value of X-Contentfilter-Alert;
+    subject_tag: put before the subject; quarantine_id: the copy that was also kept, if any.
+    """
+
+    virus_scanned: bool = False
+    spam: SpamMark | None = None
+    alert: str | None = None
+    subject_tag: str = ""
+    quarantine_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision for one recipient.
+
+    category: the one that decided (the gravest that withholds, else the gravest present). reply: what to answer when
+    the message is withheld; a message that passes gets the next hop's reply. reasons are for people and not compared.
+    """
+
+    category: Category
+    action: Action
+    marking: Marking = Marking()
+    quarantine: bool = False
+    reply: Reply | None = None
+    reasons: tuple[str, ...] = field(default=(), compare=False)

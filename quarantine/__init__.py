@@ -1,0 +1,1 @@
+"""Where withheld messages wait, and the way back out."""
