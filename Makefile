@@ -1,0 +1,30 @@
+# Two commands need nothing but this file and a Debian machine: make demo, make test.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean
+MAKEFLAGS += --no-print-directory
+BIN := .venv/bin
+
+help:  ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo:  ## Mail through a private Postfix, clamd, spamd and the filter; shows what became of it
+	@scripts/setup
+	@$(BIN)/python -m demo
+
+test: check  ## Everything that CI runs: lint, format, types, tests
+	@$(BIN)/pytest
+
+check:  ## Lint, format and types, without the tests
+	@scripts/setup --dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict contentfilter quarantine demo
+
+bench:  ## Throughput and memory, beside amavisd-new where it is installed
+	@scripts/setup
+	@$(BIN)/python -m tests.bench.bench_throughput
+
+clean:  ## Remove what was built here; packages of the system stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
