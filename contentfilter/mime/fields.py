@@ -1,0 +1,135 @@
+"""A header and its fields, each with its exact place in the raw bytes (RFC 5322 section 2.2).
+
+Lines end in LF, with or without a CR before it: a message that was itself encoded may bring either. A bare CR is
+content. The first empty line ends the header; a line before it that is no field is kept as a defect, so that fields
+and defects together cover the header without gap or overlap.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from contentfilter.message import Buffer
+from contentfilter.mime.words import decode_words
+
+# optional-field = field-name ":" unstructured CRLF; ftext is %d33-57 / %d59-126 (RFC 5322 section 3.6.8).
+# Blanks before the colon are obs-optional (section 4.5.8); 8-bit names are RFC 6532 at its most generous.
+_NAME = re.compile(rb"([!-9;-~\x80-\xff]+)[ \t]*:")
+_END_OF_FIELD = re.compile(rb"\n(?![ \t])")
+_END_OF_HEADER = re.compile(rb"\n(\r?\n)")
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One header field.
+
+    name: as written; key: in lower case. buffer[start:end] is the whole field with the line end of its last line.
+    raw: all between the colon and that line end, folds included.
+    """
+
+    name: str
+    key: str
+    start: int
+    end: int
+    raw: bytes
+
+    @property
+    def value(self) -> bytes:
+        """The value unfolded, without blanks around it (RFC 5322 section 2.2.3)."""
+        return (_FOLD.sub(b"", self.raw) if b"\n" in self.raw else self.raw).strip(b" \t\r\n")
+
+    @property
+    def text(self) -> str:
+        """The value as a reader sees it, encoded words decoded (RFC 2047)."""
+        return decode_words(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """A line in a header that is no field, with its continuation lines: buffer[start:end]."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The fields of a message or part.
+
+    buffer[start:end] is the header without the empty line; the body begins at body_start. complete is False when a
+    limit stopped us: fields then cover the beginning of the header only.
+    """
+
+    fields: tuple[Field, ...]
+    defects: tuple[Defect, ...]
+    start: int
+    end: int
+    body_start: int
+    complete: bool = True
+
+    def all(self, name: str) -> tuple[Field, ...]:
+        """Every field of this name, in order, whatever its case."""
+        key = name.lower()
+        return tuple(field for field in self.fields if field.key == key)
+
+    def get(self, name: str) -> Field | None:
+        """The first field of this name, whatever its case."""
+        key = name.lower()
+        return next((field for field in self.fields if field.key == key), None)
+
+    def cut(self, offset: int) -> Header:
+        """The same header as if it ended at this offset, without an empty line, and the body began there."""
+        fields = tuple(field for field in self.fields if field.end <= offset)
+        defects = tuple(defect for defect in self.defects if defect.end <= offset)
+        return Header(fields, defects, self.start, offset, offset, self.complete)
+
+
+def parse_header(
+    buffer: Buffer, start: int = 0, end: int | None = None, max_bytes: int | None = None, max_fields: int | None = None
+) -> Header:
+    """The header that begins at start and the offset of the body after it. Never raises.
+
+    end: where the message or part ends, default the end of the buffer. max_bytes, max_fields: look at no more of the
+    header than this; the body's place is found all the same.
+    """
+    stop = len(buffer) if end is None else end
+    header_end, body_start = _extent(buffer, start, stop)
+    limit = header_end if max_bytes is None else min(header_end, start + max_bytes)
+    fields: list[Field] = []
+    defects: list[Defect] = []
+    position = start
+    while position < limit:
+        if max_fields is not None and len(fields) + len(defects) >= max_fields:
+            break
+        found = _END_OF_FIELD.search(buffer, position, header_end)
+        line_end = found.end() if found else header_end
+        if line_end > limit:
+            break
+        name = _NAME.match(buffer, position, line_end)
+        if name is None:
+            defects.append(Defect(position, line_end))
+        else:
+            fields.append(_field(buffer, name, position, line_end))
+        position = line_end
+    return Header(tuple(fields), tuple(defects), start, header_end, body_start, position >= header_end)
+
+
+def _extent(buffer: Buffer, start: int, stop: int) -> tuple[int, int]:
+    """Where the header ends, and where the body starts."""
+    first = buffer[start : min(start + 2, stop)]
+    if first == b"\r\n":
+        return start, start + 2
+    if first[:1] == b"\n":
+        return start, start + 1
+    blank = _END_OF_HEADER.search(buffer, start, stop)
+    return (stop, stop) if blank is None else (blank.start(1), blank.end())
+
+
+def _field(buffer: Buffer, match: re.Match[bytes], start: int, end: int) -> Field:
+    name = match[1].decode("ascii", "backslashreplace")
+    raw = buffer[match.end() : end]
+    if raw.endswith(b"\n"):
+        raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
+    return Field(name, name.lower(), start, end, raw)
