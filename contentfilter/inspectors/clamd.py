@@ -1,0 +1,194 @@
+"""ClamAV's clamd, which tells whether there is a virus in the message or in one of its parts.
+
+The whole raw message is scanned, and each decoded leaf: clamd's own reading of MIME is a second opinion on ours, and
+what it cannot decode it sees from us decoded. Equal contents are scanned once, under the path that comes first.
+
+No answer is never "clean": a scan that clamd does not answer, wholly and by its number, makes the inspection fail. But
+a virus found is a virus, whatever became of the other scans: then the findings are returned and the failure is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from contentfilter.errors import InspectorError, SpoolError
+from contentfilter.finding import Finding, Kind
+from contentfilter.inspectors import Subject
+from contentfilter.inspectors.channel import Address, Channel
+from contentfilter.inspectors.clamd_session import Answer, Content, Session, printable
+from contentfilter.message import Message, memory_file
+
+NAME: Final = "clamd"
+
+# clamd itself does not look at files of five bytes and less.
+_SMALLEST: Final = 6
+# Scans in flight: enough for clamd's threads (MaxThreads 10), far below its MaxQueue (100), and what clamd may have to
+# say meanwhile fits into any socket buffer, so that neither side waits for the other to read.
+_IN_FLIGHT: Final = 8
+# clamd reports these as if they were viruses; they say that it could not look inside.
+_NOT_A_VIRUS: Final = re.compile(r"Heuristics\.(?:Encrypted|Limits\.Exceeded)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """Something to scan: a leaf's content, or the message ("" is its path), which may have a descriptor already."""
+
+    path: str
+    content: Content
+    message: Message | None = None
+
+
+@dataclass(slots=True)
+class _Results:
+    """What came of the scans so far."""
+
+    findings: list[Finding] = field(default_factory=list)
+    failure: str = ""
+
+    def add(self, answer: Answer) -> None:
+        """Note an answer."""
+        if answer.error:
+            self.failure = f"{answer.error} (part {answer.label})" if answer.label else answer.error
+        elif answer.signature:
+            kind = Kind.UNCHECKED if _NOT_A_VIRUS.match(answer.signature) else Kind.VIRUS
+            self.findings.append(Finding(kind, NAME, answer.signature, answer.label))
+
+    @property
+    def infected(self) -> bool:
+        """Whether a virus was found."""
+        return any(finding.kind is Kind.VIRUS for finding in self.findings)
+
+
+class ClamdInspector:
+    """One clamd; one connection per message.
+
+    address: "unix:/run/clamav/clamd.ctl" or "tcp:127.0.0.1:3310". connect_timeout: seconds to connect within;
+    timeout: seconds for everything that is asked of clamd for one message, connecting included.
+
+    Over TCP a message larger than clamd's StreamMaxLength is an error, not a result. Over a Unix socket clamd calls a
+    file above its MaxFileSize "OK" without reading it unless AlertExceedsMax is on; `conf/clamav/` sets it.
+    Raises ValueError for an address that is none.
+    """
+
+    def __init__(self, address: str, *, connect_timeout: float = 10.0, timeout: float = 120.0) -> None:
+        self._address = Address.parse(address)
+        self._connect_timeout = connect_timeout
+        self._timeout = timeout
+
+    @property
+    def name(self) -> str:
+        """The name in findings and logs."""
+        return NAME
+
+    async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+        """Scan the message and its leaves. Raises InspectorError unless all was scanned or a virus was found.
+
+        A leaf whose bytes equal those of an earlier one is not reported a second time.
+        """
+        results = _Results()
+        try:
+            await self._scan(_items(subject), results)
+        except InspectorError:
+            if not results.infected:
+                raise
+        return tuple(results.findings)
+
+    async def scan_bytes(self, content: bytes) -> str:
+        """The name of what clamd finds in the content, "" if nothing. For probes. Raises InspectorError."""
+        results = _Results()
+        await self._scan([_Item("", content)], results)
+        return results.findings[0].name if results.findings else ""
+
+    async def ping(self) -> None:
+        """Ask whether clamd is there. Raises InspectorError if it does not answer as it should."""
+        answer = await self._ask(b"zPING\0")
+        if answer != b"PONG\0":
+            raise InspectorError(f"clamd answered PING with {printable(answer)!r}")
+
+    async def version(self) -> str:
+        """What clamd and its database call themselves. Raises InspectorError."""
+        answer = await self._ask(b"zVERSION\0")
+        if not re.fullmatch(rb"ClamAV [^\0]+\0", answer):
+            raise InspectorError(f"clamd answered VERSION with {printable(answer)!r}")
+        return printable(answer[:-1])
+
+    async def close(self) -> None:
+        """Nothing to let go of: no connection outlives its message."""
+
+    async def _ask(self, command: bytes) -> bytes:
+        answer = b""
+        with self._failures_translated():
+            async with asyncio.timeout(self._timeout):
+                with await Channel.open(self._address, self._connect_timeout) as channel:
+                    await channel.send(command)
+                    while len(answer) < 4096 and (data := await channel.receive(4096)):
+                        answer += data
+        return answer
+
+    async def _scan(self, items: Iterable[_Item], results: _Results) -> None:
+        with self._failures_translated():
+            async with asyncio.timeout(self._timeout):
+                with await Channel.open(self._address, self._connect_timeout) as channel:
+                    await self._dialog(Session(channel), items, results)
+        if results.failure:
+            raise InspectorError(f"clamd at {self._address}: {results.failure}")
+
+    async def _dialog(self, session: Session, items: Iterable[_Item], results: _Results) -> None:
+        try:
+            for item in items:
+                while session.pending >= _IN_FLIGHT:
+                    results.add(await session.answer())
+                await self._submit(session, item)
+            await session.end()
+        except ConnectionError as error:
+            # clamd closed on us, as it does to a stream above StreamMaxLength. What it said before still counts.
+            results.failure = f"connection lost: {error}"
+        while session.pending:
+            results.add(await session.answer())
+        await session.expect_close()
+
+    async def _submit(self, session: Session, item: _Item) -> None:
+        if not self._address.path:
+            await session.submit_stream(item.path, item.content)
+        elif item.message is not None:
+            await session.submit_descriptor(item.path, item.message.descriptor())
+        else:
+            descriptor = memory_file(item.content)
+            try:
+                await session.submit_descriptor(item.path, descriptor)
+            finally:
+                os.close(descriptor)
+
+    @contextmanager
+    def _failures_translated(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError as error:
+            raise InspectorError(f"clamd at {self._address} did not answer in time") from error
+        except (OSError, SpoolError, InspectorError) as error:
+            raise InspectorError(f"clamd at {self._address}: {error}") from error
+
+
+def _items(subject: Subject) -> Iterator[_Item]:
+    """The message, then its leaves; what was given before, or is next to empty, is left out."""
+    yield _Item("", subject.message.buffer, subject.message)
+    leaves = [part for part in subject.tree.leaves if part.size >= _SMALLEST]
+    # Only contents of equal size can be equal: the others, large ones above all, need no digest.
+    sizes = Counter((len(subject.message), *(part.size for part in leaves)))
+    seen = {subject.message.digest} if sizes[len(subject.message)] > 1 else set()
+    for part in leaves:
+        content = part.content()
+        if sizes[part.size] > 1:
+            digest = hashlib.sha256(content).hexdigest()
+            if digest in seen:
+                continue
+            seen.add(digest)
+        yield _Item(part.path, content)
