@@ -31,6 +31,11 @@ class Category(IntEnum):
         """The word in the mail log, as amavis has it: "BAD-HEADER", "INFECTED"."""
         return _LOG_WORDS.get(self, self.name.replace("_", "-"))
 
+    @property
+    def names_matter(self) -> bool:
+        """Whether the log line says what was found: the virus, the attachment, the defect."""
+        return self in (Category.VIRUS, Category.BANNED, Category.UNCHECKED, Category.BAD_HEADER)
+
 
 _LOG_WORDS = {Category.VIRUS: "INFECTED"}
 

@@ -42,14 +42,14 @@ class Policy(BaseModel):
 
     virus_action: ActionKey = Field(Action.DISCARD, description="what to do with a virus")
     banned_action: ActionKey = Field(Action.DISCARD, description="what to do with a banned attachment")
-    unchecked_action: ActionKey = Field(Action.PASS, description="what to do with content that cannot be inspected")
+    unchecked_action: ActionKey = Field(Action.DISCARD, description="what to do with content that cannot be inspected")
     spam_action: ActionKey = Field(Action.DISCARD, description="what to do from kill_level on")
     bad_header_action: ActionKey = Field(Action.PASS, description="what to do with a malformed header")
     oversized_action: ActionKey = Field(Action.REJECT, description="what to do with a message over message_size_limit")
 
     virus_quarantine: bool = Field(True, description="keep a copy of a virus")
     banned_quarantine: bool = Field(True, description="keep a copy of a message with a banned attachment")
-    unchecked_quarantine: bool = Field(False, description="keep a copy of what cannot be inspected")
+    unchecked_quarantine: bool = Field(True, description="keep a copy of what cannot be inspected")
     spam_quarantine: bool = Field(True, description="keep a copy of spam, from kill_level on")
     bad_header_quarantine: bool = Field(False, description="keep a copy of a message with a malformed header")
     oversized_quarantine: bool = Field(False, description="keep a copy of a message over message_size_limit")

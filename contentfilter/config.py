@@ -1,0 +1,356 @@
+"""The configuration: one frozen tree, one loader, every default in one place.
+
+TOML, strictly typed; an unknown key is an error. A :class:`ConfigError` says in one line which file, table and key are
+wrong and what would be right. `conf/contentfilter.toml` is :func:`reference` of this module, and a test holds that.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import socket
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from contentfilter.decision import OnFailure
+from contentfilter.errors import ConfigError
+from contentfilter.policy.settings import Policy, enum_by_value
+
+DEFAULT_PATH = Path("/etc/contentfilter/contentfilter.toml")
+ENVIRONMENT_VARIABLE = "CONTENTFILTER_CONFIG"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError(f'must be a network such as "127.0.0.0/8", not {value!r}') from None
+
+
+def _path(value: object) -> object:
+    return Path(value) if isinstance(value, str) and value else value
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _endpoint(value: str) -> str:
+    """Accept host:port, [address]:port and unix:/path."""
+    if value.startswith("unix:"):
+        if value.startswith("unix:/"):
+            return value
+        raise ValueError(f'must be an absolute path such as "unix:/run/name.sock", not {value!r}')
+    host, colon, port = value.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f'must be "host:port" or "unix:/path", not {value!r}')
+    return value
+
+
+def _scheme_endpoint(value: str) -> str:
+    """Accept tcp:host:port and unix:/path."""
+    if value.startswith(("tcp:", "unix:")):
+        _endpoint(value.removeprefix("tcp:"))
+        return value
+    raise ValueError(f'must be "unix:/path" or "tcp:host:port", not {value!r}')
+
+
+def _domain(value: str) -> str:
+    if not value or "@" in value or any(mark in value for mark in " \t*/"):
+        raise ValueError(f'must be a domain such as "example.org", or ".example.org" for all below it, not {value!r}')
+    return value.lower()
+
+
+DirectoryPath = Annotated[Path, BeforeValidator(_path)]
+NetworkValue = Annotated[Network, BeforeValidator(_network)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+SchemeEndpoint = Annotated[str, AfterValidator(_scheme_endpoint)]
+DomainPattern = Annotated[str, AfterValidator(_domain)]
+FailureKey = Annotated[OnFailure, enum_by_value(OnFailure)]
+Seconds = Annotated[float, Field(gt=0)]
+Bytes = Annotated[int, Field(gt=0)]
+
+
+class Table(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Listen(Table):
+    """Where mail comes in."""
+
+    addresses: Annotated[tuple[Endpoint, ...], BeforeValidator(_tuple), Field(min_length=1)] = Field(
+        ("127.0.0.1:10025",), description="host:port or unix:/path; each speaks SMTP to EHLO and LMTP to LHLO"
+    )
+    allow: Annotated[tuple[NetworkValue, ...], BeforeValidator(_tuple)] = Field(
+        (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
+        description="networks that may connect; others get 554",
+    )
+    unix_mode: str = Field("0660", pattern=r"^0?[0-7]{3}$", description="permissions of a Unix socket, octal")
+    max_connections: int = Field(200, gt=0, description="connections a worker serves at once; further ones get 421")
+    max_recipients: int = Field(2000, ge=100, description="recipients of one message; further ones get 452")
+    command_timeout: Seconds = Field(600.0, description="seconds without a command before the connection is closed")
+    data_timeout: Seconds = Field(180.0, description="seconds without a byte of DATA before the connection is closed")
+
+
+class Limits(Table):
+    """What one message may cost."""
+
+    message_size: Bytes = Field(104_857_600, description="bytes; larger messages get 552")
+    memory_threshold: Bytes = Field(1_048_576, description="bytes; larger messages wait in an anonymous file")
+    inspect_timeout: Seconds = Field(240.0, description="seconds for all inspectors together; below Postfix's patience")
+    max_hops: int = Field(100, gt=0, description="Received fields; more is a mail loop")
+    max_passes: int = Field(3, gt=0, description="Received fields of our own; more is a mail loop")
+    mime_depth: int = Field(16, gt=0, description="nested entities; deeper is unchecked")
+    mime_parts: int = Field(3000, gt=0, description="parts of a message; more is unchecked")
+
+
+class NextHopTable(Table):
+    """Where mail goes on: the smtpd of master.cf that has no content_filter."""
+
+    address: Endpoint = Field("127.0.0.1:10026", description="host:port or unix:/path")
+    connect_timeout: Seconds = Field(30.0, description="seconds")
+    command_timeout: Seconds = Field(120.0, description="seconds for each reply")
+    data_timeout: Seconds = Field(300.0, description="seconds for the reply to the message, and for sending it")
+    pool_size: int = Field(8, ge=0, description="idle connections that a worker keeps")
+    idle_timeout: Seconds = Field(60.0, description="seconds before an idle connection is closed")
+
+
+class Domains(Table):
+    """Who is at home here."""
+
+    local: Annotated[tuple[DomainPattern, ...], BeforeValidator(_tuple)] = Field(
+        (),
+        description='domains whose recipients see X-Spam fields; ".example.org" is example.org and all below, "." all',
+    )
+    recipient_delimiter: str = Field("+", max_length=1, description="as in Postfix; empty: none")
+
+
+class ClamAV(Table):
+    """The virus scanner."""
+
+    enabled: bool = Field(True, description="ask clamd")
+    socket: SchemeEndpoint = Field("unix:/run/clamav/clamd.ctl", description="unix:/path or tcp:host:port")
+    on_failure: FailureKey = Field(OnFailure.DEFER, description="when clamd cannot answer")
+    timeout: Seconds = Field(120.0, description="seconds for one message")
+
+
+class SpamAssassin(Table):
+    """The spam scanner."""
+
+    enabled: bool = Field(True, description="ask spamd")
+    address: SchemeEndpoint = Field("tcp:127.0.0.1:783", description="tcp:host:port or unix:/path")
+    on_failure: FailureKey = Field(OnFailure.PASS, description="when spamd cannot answer")
+    timeout: Seconds = Field(180.0, description="seconds for one message")
+    size_limit: Bytes = Field(524_288, description="bytes; of larger messages spamd sees the beginning")
+    user: str = Field("", description="whose preferences apply unless a policy says otherwise; empty: spamd's own")
+
+
+class Quarantine(Table):
+    """Where withheld messages wait."""
+
+    directory: DirectoryPath = Field(Path(), description="empty: quarantine below state_directory")
+    database: str = Field("", description="SQLAlchemy URL; empty: SQLite in index.sqlite below directory")
+    keep_days: float = Field(30.0, gt=0, description="quarantine expire deletes older items")
+    max_size: int = Field(0, ge=0, description="bytes; quarantine expire deletes the oldest items above; 0: no limit")
+
+
+class Header(Table):
+    """Which of the bad-header tests are made."""
+
+    tests: Annotated[tuple[HeaderTest, ...], BeforeValidator(_tuple)] = Field(
+        ALL_TESTS, description="what makes a header bad"
+    )
+
+
+class Banned(Table):
+    """Attachments that are not accepted."""
+
+    extensions: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
+        DEFAULT_EXTENSIONS, description="endings of file names, without the dot"
+    )
+    names: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
+        DEFAULT_NAMES, description="RE2 patterns searched for in file names, without regard to case"
+    )
+    types: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
+        DEFAULT_TYPES, description="declared or detected types"
+    )
+
+
+class LogDestination(Enum):
+    """Where the log goes."""
+
+    STDERR = "stderr"
+    SYSLOG = "syslog"
+
+
+class LogLevel(Enum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Log(Table):
+    """Where the log goes and how much of it."""
+
+    to: Annotated[LogDestination, enum_by_value(LogDestination)] = Field(
+        LogDestination.STDERR, description="stderr is what journald reads; syslog uses facility mail"
+    )
+    level: Annotated[LogLevel, enum_by_value(LogLevel)] = Field(
+        LogLevel.INFO, description="one line a message at info"
+    )
+    syslog_address: str = Field("/dev/log", description="socket of the syslog daemon")
+
+
+class Config(Table):
+    """The whole configuration."""
+
+    state_directory: DirectoryPath = Field(
+        Path("/var/lib/contentfilter"), description="what must survive a restart; the spool of large messages"
+    )
+    hostname: str = Field("", description="our name in header fields and greetings; empty: the host's own")
+    workers: int = Field(0, ge=0, le=256, description="processes; 0: one a core")
+    listen: Listen = Listen()
+    next_hop: NextHopTable = NextHopTable()
+    domains: Domains = Domains()
+    limits: Limits = Limits()
+    clamav: ClamAV = ClamAV()
+    spamassassin: SpamAssassin = SpamAssassin()
+    banned: Banned = Banned()
+    header: Header = Header()
+    policy: Mapping[str, Policy] = Field({}, description="settings by recipient")
+    quarantine: Quarantine = Quarantine()
+    log: Log = Log()
+
+    @property
+    def default_policy(self) -> Policy:
+        """`[policy.default]` over the built-in defaults."""
+        return self.policy.get("default", Policy())
+
+    @property
+    def recipient_policies(self) -> dict[str, Policy]:
+        """`[policy."..."]` other than the default."""
+        return {key: entry for key, entry in self.policy.items() if key != "default"}
+
+
+def path_in_use(given: Path | None) -> Path:
+    """Which file to read: the option, else the environment, else the usual place."""
+    return given or Path(os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_PATH)
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 (byte {error.start})") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> Config:
+    """Check a configuration given as text; name is for messages. Raises ConfigError."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: is not TOML: {error}") from error
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {_first_error(error)}") from error
+    return _complete(config)
+
+
+def _complete(config: Config) -> Config:
+    """Fill in what depends on the host or on other keys."""
+    directory = config.quarantine.directory
+    if directory == Path():
+        directory = config.state_directory / "quarantine"
+    database = config.quarantine.database or f"sqlite:///{directory / 'index.sqlite'}"
+    return config.model_copy(
+        update={
+            "hostname": config.hostname or socket.getfqdn(),
+            "workers": config.workers or len(os.sched_getaffinity(0)),
+            "quarantine": config.quarantine.model_copy(update={"directory": directory, "database": database}),
+        }
+    )
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    *tables, key = [str(step) for step in first["loc"] if not isinstance(step, int)] or [""]
+    place = f"[{'.'.join(_quoted(table) for table in tables)}] {key}" if tables else key
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown key{_nearest(key, tables)}"
+    problem = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {problem[0].lower()}{problem[1:]}" + (f", not {first['input']!r}" if _shows(first) else "")
+
+
+def _shows(details: Any) -> bool:
+    return details["type"] != "value_error" and isinstance(details["input"], str | int | float | bool)
+
+
+def _quoted(table: str) -> str:
+    return table if table.replace("_", "").isalnum() else f'"{table}"'
+
+
+def _nearest(key: str, tables: list[str]) -> str:
+    model: type[BaseModel] = Config
+    if tables[:1] == ["policy"]:
+        model = Policy
+    else:
+        for table in tables:
+            annotation = model.model_fields[table].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                model = annotation
+    close = difflib.get_close_matches(key, model.model_fields, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(model.model_fields))}"
+
+
+def plain(table: BaseModel) -> dict[str, Any]:
+    """A table as TOML values: what was configured, completed with every default."""
+    return {name: _plain_value(getattr(table, name)) for name in type(table).model_fields}
+
+
+def _plain_value(value: object) -> Any:
+    if isinstance(value, BaseModel):
+        return plain(value)
+    if isinstance(value, Mapping):
+        return {
+            key: plain(entry) if key == "default" else _set_values(entry) for key, entry in value.items()
+        }
+    if isinstance(value, tuple):
+        return [_plain_value(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Path):
+        return "" if value == Path() else str(value)
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _set_values(entry: BaseModel) -> dict[str, Any]:
+    return {name: _plain_value(getattr(entry, name)) for name in sorted(entry.model_fields_set)}
+
+
+def show(config: Config) -> str:
+    """The configuration in effect, as TOML."""
+    return tomli_w.dumps(plain(config))

@@ -1,0 +1,138 @@
+"""The header fields that we add, remove and mark. Pure.
+
+Ours go on top, folded at 78 columns, followed by our Received field. Copies of our fields that came in from outside
+are removed first: nobody but us says here that a message was scanned or is no spam.
+"""
+
+from __future__ import annotations
+
+import email.header
+import email.utils
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from contentfilter.decision import format_level
+from contentfilter.envelope import Envelope, Recipient
+from contentfilter.message import Buffer, HeaderEdits, Replacement
+from contentfilter.mime import Field, Header
+from contentfilter.verdict import Marking, SpamMark
+
+OURS = frozenset(
+    {
+        "x-virus-scanned",
+        "x-spam-flag",
+        "x-spam-score",
+        "x-spam-level",
+        "x-spam-status",
+        "x-quarantine-id",
+        "x-contentfilter-alert",
+    }
+)
+
+_WIDTH = 78
+_LONG_LINE = 900
+"""A subject line from this length on gets its tag on a line of its own; 998 is the limit of RFC 5322 section 2.1.1."""
+_LONGEST_ALERT = 400
+_MOST_STARS = 64
+_UNSAFE_IN_VALUE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
+
+
+def edits_for(buffer: Buffer, header: Header, marking: Marking, received: bytes, hostname: str) -> HeaderEdits:
+    """What to change in this header. received: our Received field, made by :func:`received_field`."""
+    prepend = b"".join(_fold(name, value) for name, value in _added(marking, hostname))
+    replacements = [Replacement(field.start, field.end) for field in header.fields if field.key in OURS]
+    if marking.subject_tag:
+        subjects = header.all("subject")
+        replacements.extend(_tagged(buffer, field, marking.subject_tag) for field in subjects)
+        if not subjects:
+            prepend += _fold("Subject", marking.subject_tag.strip())
+    return HeaderEdits(prepend + received, tuple(replacements))
+
+
+def _added(marking: Marking, hostname: str) -> Iterator[tuple[str, str]]:
+    if marking.quarantine_id:
+        yield "X-Quarantine-ID", marking.quarantine_id
+    if marking.virus_scanned:
+        yield "X-Virus-Scanned", f"contentfilter at {hostname}"
+    if marking.alert:
+        yield "X-Contentfilter-Alert", marking.alert[:_LONGEST_ALERT]
+    if marking.spam:
+        yield from _spam_fields(marking.spam)
+
+
+def _spam_fields(mark: SpamMark) -> Iterator[tuple[str, str]]:
+    score = format_level(mark.score)
+    yield "X-Spam-Flag", "YES" if mark.flagged else "NO"
+    yield "X-Spam-Score", score
+    stars = min(_MOST_STARS, int(mark.score)) if mark.score >= 1 else 0
+    if stars:
+        yield "X-Spam-Level", "*" * stars
+    yield (
+        "X-Spam-Status",
+        f"{'Yes' if mark.flagged else 'No'}, score={score} tagged_above={format_level(mark.tagged_above)}"
+        f" required={format_level(mark.required)} tests=[{', '.join(map(str, mark.tests))}]"
+        f" autolearn={mark.autolearn}",
+    )
+
+
+def _fold(name: str, value: str) -> bytes:
+    """A whole field. Folded where a blank stands; other than ASCII becomes encoded words (RFC 2047)."""
+    value = _UNSAFE_IN_VALUE.sub("?", value)
+    if not value.isascii():
+        encoded = email.header.Header(value, "utf-8", maxlinelen=_WIDTH - 2, header_name=name).encode(linesep="\r\n")
+        return f"{name}: {encoded}\r\n".encode("ascii")
+    line = f"{name}: {value}"
+    if len(line) > _WIDTH:
+        line = "\r\n".join(
+            textwrap.wrap(
+                line, _WIDTH, subsequent_indent="\t", break_long_words=False, break_on_hyphens=False, tabsize=1
+            )
+        )
+    return f"{line}\r\n".encode("ascii")
+
+
+def _tagged(buffer: Buffer, field: Field, tag: str) -> Replacement:
+    """Put the tag between the colon and the value, whose bytes stay as they are.
+
+    A tag that is itself encoded takes a blank along when an encoded word follows: blanks between two encoded words do
+    not show (RFC 2047 section 6.2).
+    """
+    after_colon = buffer.find(b":", field.start) + 1
+    bare = tag.strip()
+    if field.text.startswith(bare):
+        return Replacement(after_colon, after_colon)
+    if not bare.isascii():
+        blank = " " if field.value.startswith(b"=?") else ""
+        bare = email.header.Header(bare + blank, "utf-8", maxlinelen=_LONG_LINE).encode()
+    separator = b"" if field.raw[:1] in (b" ", b"\t", b"\r", b"\n") else b" "
+    if field.raw.find(b"\n") < 0 and len(field.raw) > _LONG_LINE:
+        separator = b"\r\n" + separator
+    return Replacement(after_colon, after_colon, b" " + bare.encode("ascii") + separator)
+
+
+def received_field(envelope: Envelope, recipients: Sequence[Recipient], mail_id: str, hostname: str) -> bytes:
+    """Our trace field (RFC 5321 section 4.4). It names the recipient only where there is a single one."""
+    helo = _UNSAFE_IN_NAME.sub("?", envelope.peer.helo[:255]) or "localhost"
+    addr = f" ([{envelope.peer.addr}])" if envelope.peer.addr else ""
+    protocol = f"UTF8{envelope.protocol.value.removeprefix('E')}" if envelope.smtputf8 else envelope.protocol.value
+    lines = [
+        f"Received: from {helo}{addr}",
+        f"by {hostname} (contentfilter) with {protocol} id {mail_id}",
+    ]
+    address = recipients[0].address
+    if len(recipients) == 1 and (address.isascii() or envelope.smtputf8):
+        lines.append(f"for <{_UNSAFE_IN_VALUE.sub('?', address)}>")
+    return ("\r\n\t".join(lines) + f"; {email.utils.formatdate(envelope.received_at, localtime=True)}\r\n").encode()
+
+
+def hops(header: Header) -> int:
+    """How many hosts the message has passed (RFC 5321 section 6.3)."""
+    return len(header.all("received"))
+
+
+def own_marks(header: Header, hostname: str) -> int:
+    """How often the message has passed through this very filter."""
+    mark = f"by {hostname} (contentfilter) ".encode()
+    return sum(mark in field.value.replace(b"\t", b" ") for field in header.all("received"))

@@ -1,0 +1,144 @@
+"""The mail log: one function per kind of event, the message's id first.
+
+Lines start as amavis's do, so that what people grep for keeps working. Whatever came from outside is made harmless
+first: control characters and line ends become "?".
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contentfilter.decision import Outcome, format_level
+from contentfilter.envelope import Client, Envelope
+from contentfilter.errors import FilterError
+from contentfilter.verdict import Action
+
+_log = logging.getLogger("contentfilter")
+
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_QUEUED_AS = re.compile(r"\bqueued as (\w+)")
+_WORDS = {Action.PASS: "Passed", Action.DISCARD: "Blocked", Action.REJECT: "Blocked", Action.DEFER: "Deferred"}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What every line about one message tells. size in bytes; score None: not scored."""
+
+    mail_id: str
+    envelope: Envelope
+    message_id: str
+    size: int
+    score: float | None
+    quarantine_id: str | None = None
+
+
+def safe(text: str, limit: int = 250) -> str:
+    """Text from outside, fit for a log line."""
+    return _UNSAFE.sub("?", text[:limit])
+
+
+def judged(facts: Facts, outcomes: Sequence[Outcome], milliseconds: int) -> None:
+    """What became of the message: a line for each different outcome, nearly always a single one."""
+    groups: dict[tuple[str, str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(_heading(outcome), []).append(outcome)
+    for (word, category, what), group in groups.items():
+        recipients = ",".join(f"<{safe(outcome.recipient.address)}>" for outcome in group)
+        tail = _tail(facts, group[0])
+        _log.info(
+            "(%s) %s %s%s, %s<%s> -> %s, %s, %d ms",
+            facts.mail_id, word, category, what, _client(facts.envelope.client),
+            safe(facts.envelope.mail_from), recipients, tail, milliseconds,
+        )  # fmt: skip
+
+
+def _heading(outcome: Outcome) -> tuple[str, str, str]:
+    action = Action.DEFER if outcome.reply.temporary else outcome.verdict.action
+    word = "Rejected by next hop" if action is Action.PASS and outcome.refused else _WORDS[action]
+    names = outcome.verdict.reasons if outcome.verdict.category.names_matter else ()
+    what = f" ({safe(names[0].partition(': ')[2])})" if names else ""
+    return word, outcome.verdict.category.log_word, what
+
+
+def _client(client: Client) -> str:
+    return f"[{safe(client.addr)}] " if client.addr else ""
+
+
+def _tail(facts: Facts, outcome: Outcome) -> str:
+    words = []
+    if facts.quarantine_id and outcome.verdict.quarantine:
+        words.append(f"quarantine: {facts.quarantine_id}")
+    if facts.envelope.client.ident:
+        words.append(f"Queue-ID: {safe(facts.envelope.client.ident)}")
+    if facts.message_id:
+        words.append(f"Message-ID: {safe(facts.message_id)}")
+    words.append(f"Hits: {'-' if facts.score is None else format_level(facts.score)}")
+    words.append(f"size: {facts.size}")
+    queued = _QUEUED_AS.search(outcome.reply.text)
+    if queued:
+        words.append(f"queued_as: {queued[1]}")
+    elif not outcome.reply.positive:
+        words.append(f"reply: {safe(str(outcome.reply))}")
+    return ", ".join(words)
+
+
+def inspector_failed(mail_id: str, inspector: str, problem: str) -> None:
+    """A scanner could not answer."""
+    _log.warning("(%s) %s could not answer: %s", mail_id, inspector, safe(problem, 500))
+
+
+def unforeseen(mail_id: str, doing: str) -> None:
+    """An exception that nobody foresaw, with its traceback; the sender keeps the mail."""
+    _log.exception("(%s) unforeseen error while %s", mail_id, doing)
+
+
+def undecided(mail_id: str, envelope: Envelope, error: FilterError) -> None:
+    """A message about which nothing could be decided; all its recipients get the error's reply."""
+    _log.error(
+        "(%s) %s, %s<%s> -> %s, Queue-ID: %s, reply: %s: %s%s",
+        mail_id, "Rejected" if error.reply.permanent else "Deferred", _client(envelope.client),
+        safe(envelope.mail_from), ",".join(f"<{safe(one.address)}>" for one in envelope.recipients),
+        safe(envelope.client.ident or "-"), error.reply, safe(str(error), 500), _cause(error),
+    )  # fmt: skip
+
+
+def step_failed(mail_id: str, doing: str, error: Exception) -> None:
+    """A step failed in a way we know: the recipients concerned get a temporary reply."""
+    _log.error("(%s) %s failed: %s%s", mail_id, doing, safe(str(error), 500), _cause(error))
+
+
+def _cause(error: Exception) -> str:
+    return safe(f": {error.__cause__}", 300) if error.__cause__ is not None else ""
+
+
+def reported(mail_id: str, sender: str, recipients: Sequence[str]) -> None:
+    """We told the sender ourselves of recipients that were refused."""
+    _log.info("(%s) reported to <%s> as failed: %s", mail_id, safe(sender), ",".join(f"<{safe(r)}>" for r in recipients))
+
+
+def unreported(mail_id: str, recipients: Sequence[str], why: str, quarantine_id: str | None) -> None:
+    """Refused for recipients of whom no report may or can be sent."""
+    kept = f", kept in quarantine as {quarantine_id}" if quarantine_id else ""
+    _log.warning(
+        "(%s) refused for %s without a report: %s%s", mail_id, ",".join(f"<{safe(r)}>" for r in recipients), why, kept
+    )
+
+
+def set_up(destination: str, level: str, syslog_address: str = "/dev/log") -> None:
+    """Send the log to "stderr" or "syslog". Raises OSError when syslog cannot be reached."""
+    handler: logging.Handler
+    if destination == "syslog":
+        handler = logging.handlers.SysLogHandler(syslog_address, logging.handlers.SysLogHandler.LOG_MAIL)
+        handler.ident = "contentfilter: "
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(levelname).1s %(process)d %(message)s"))
+    _log.handlers[:] = [handler]
+    _log.propagate = False
+    _log.setLevel(level.upper())

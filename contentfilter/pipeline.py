@@ -1,0 +1,342 @@
+"""The page: the journey of one message, top to bottom.
+
+Each numbered step is one call. What is decided is decided in :mod:`contentfilter.decision`; what is known of the
+message is found by the inspectors; this module only says what comes after what, and who pays when a step fails:
+
+- before anything was sent, a failure defers the message for everybody;
+- a quarantine copy or a group that fails takes only its own recipients with it;
+- nothing after the last delivery can turn a delivered recipient into an undelivered one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol as Interface
+
+from contentfilter import maillog, reply
+from contentfilter.decision import Evidence, OnFailure, Outcome, copy_is_void, decide, must_wait, single_reply, wants
+from contentfilter.domains import LocalDomains
+from contentfilter.envelope import Envelope, Protocol, Recipient
+from contentfilter.errors import FilterError, QuarantineError
+from contentfilter.fields import edits_for, hops, own_marks, received_field
+from contentfilter.finding import Finding, Kind
+from contentfilter.inspectors import Inspector, Subject
+from contentfilter.mail_id import new_id
+from contentfilter.message import Message
+from contentfilter.mime import Limits, Tree, parse
+from contentfilter.next_hop import Content
+from contentfilter.notice import failure_report
+from contentfilter.policy.lookup import Policies
+from contentfilter.policy.settings import Policy
+from contentfilter.reply import Reply
+from contentfilter.verdict import Action, Category, Marking, Verdict
+from quarantine.record import Record, State, Withheld
+
+PARSE_IN_THREAD = 262_144
+"""Bytes from which a message is taken apart in a thread: about the size where it costs the loop a millisecond."""
+
+
+class Way(Interface):
+    """The way out, as :class:`contentfilter.next_hop.NextHop` offers it."""
+
+    async def send(
+        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int
+    ) -> tuple[Reply, ...]:
+        """One reply per recipient; no fault of the next hop raises."""
+        ...
+
+
+class Keeper(Interface):
+    """What the journey needs of the quarantine. Both calls block; they run in a thread."""
+
+    def keep(self, record: Record, message: Message) -> None:
+        """Return when the copy is safe on disk. Raises QuarantineError."""
+        ...
+
+    def withdraw(self, mail_id: str) -> None:
+        """Undo keep: the sender was told to try again after all. Raises QuarantineError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One message and all that is known of it. verdicts stand in the order of the envelope's recipients."""
+
+    mail_id: str
+    envelope: Envelope
+    message: Message
+    tree: Tree
+    evidence: Evidence
+    policies: tuple[Policy, ...]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def score(self) -> float | None:
+        """The spam score by the configured preferences, or the first there is; None if nobody scored."""
+        scores = [finding for finding in self.evidence.findings if finding.kind is Kind.SPAM]
+        return min(scores, key=lambda finding: finding.user != "").score if scores else None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Who and what we are. message sizes in bytes, inspect_timeout in seconds; on_failure by inspector."""
+
+    hostname: str
+    local: LocalDomains
+    inspect_timeout: float
+    max_hops: int
+    max_passes: int
+    mime_limits: Limits
+    on_failure: Mapping[str, OnFailure]
+
+
+class Pipeline:
+    """Takes one message after another along the whole way."""
+
+    def __init__(
+        self, site: Site, policies: Policies, inspectors: Sequence[Inspector], next_hop: Way, quarantine: Keeper
+    ) -> None:
+        self._site = site
+        self._policies = policies
+        self._inspectors = tuple(inspectors)
+        self._next_hop = next_hop
+        self._quarantine = quarantine
+
+    async def handle(self, envelope: Envelope, message: Message) -> tuple[Reply, ...]:
+        """The journey. One reply per recipient for LMTP, exactly one for SMTP."""
+        began = time.monotonic()
+        mail_id = new_id()
+        try:
+            case = await self.judge(mail_id, envelope, message)  # 1 to 5
+        except FilterError as error:
+            maillog.undecided(mail_id, envelope, error)
+            raise
+        outcomes = await self._carry_out(case)  # 6 to 8
+        answers = await self._answer(case, outcomes)  # 9 and 11
+        self._log(case, outcomes, time.monotonic() - began)  # 10
+        return answers
+
+    async def judge(self, mail_id: str, envelope: Envelope, message: Message) -> Case:
+        """Everything up to the verdicts; nothing is sent, stored or changed.
+
+        Raises FilterError when the message cannot be judged as a whole.
+        """
+        tree = await self._take_apart(message)  # 3, first because the hop count needs the header
+        self._check_loop(tree)  # 1
+        policies = await self._look_up(envelope)  # 2
+        evidence = await self._inspect(Subject(mail_id, envelope, message, tree, _spam_users(policies)), policies)  # 4
+        verdicts = tuple(
+            decide(evidence, policy, local=self._site.local.has(recipient.address))
+            for recipient, policy in zip(envelope.recipients, policies, strict=True)
+        )  # 5
+        return Case(mail_id, envelope, message, tree, evidence, policies, verdicts)
+
+    async def _take_apart(self, message: Message) -> Tree:
+        if len(message) < PARSE_IN_THREAD:
+            return parse(message.buffer, self._site.mime_limits)
+        return await asyncio.to_thread(parse, message.buffer, self._site.mime_limits)
+
+    def _check_loop(self, tree: Tree) -> None:
+        passes = own_marks(tree.header, self._site.hostname)
+        if passes >= self._site.max_passes:
+            problem = f"passed through here {passes} times; is content_filter empty on the reinjection port?"
+            raise FilterError(f"mail loop: {problem}", reply.MAIL_LOOP)
+        if hops(tree.header) > self._site.max_hops:
+            raise FilterError(f"mail loop: more than {self._site.max_hops} hops", reply.MAIL_LOOP)
+
+    async def _look_up(self, envelope: Envelope) -> tuple[Policy, ...]:
+        return tuple([await self._policies.of(recipient.address) for recipient in envelope.recipients])
+
+    async def _inspect(self, subject: Subject, policies: Sequence[Policy]) -> Evidence:
+        """Ask everybody whom somebody wants asked, at the same time, under one deadline."""
+        asked = [one for one in self._inspectors if any(wants(policy, one.name) for policy in set(policies))]
+        reports = await asyncio.gather(*(self._ask(inspector, subject) for inspector in asked))
+        findings = _limits_hit(subject.tree) + tuple(finding for report in reports for finding in report)
+        doubts = {finding.inspector for finding in findings if finding.kind in (Kind.FAILURE, Kind.UNCHECKED)}
+        scanned = any(one.name == "clamd" for one in asked) and "clamd" not in doubts
+        return Evidence(findings, len(subject.message), scanned, self._site.on_failure)
+
+    async def _ask(self, inspector: Inspector, subject: Subject) -> tuple[Finding, ...]:
+        try:
+            async with asyncio.timeout(self._site.inspect_timeout):
+                return await inspector.inspect(subject)
+        except TimeoutError:
+            problem = f"no answer in {self._site.inspect_timeout:g} s"
+        except FilterError as error:
+            problem = str(error)
+        except Exception:
+            maillog.unforeseen(subject.mail_id, f"asking {inspector.name}")
+            problem = "unforeseen error"
+        maillog.inspector_failed(subject.mail_id, inspector.name, problem)
+        return (Finding(Kind.FAILURE, inspector.name, problem),)
+
+    async def _carry_out(self, case: Case) -> list[Outcome]:
+        """Keep, group, send. The outcomes stand in the order of the recipients."""
+        if case.envelope.protocol is not Protocol.LMTP and must_wait(case.verdicts):
+            return [
+                Outcome(recipient, verdict, verdict.reply if _defers(verdict) else reply.MIXED_DEFERRAL)
+                for recipient, verdict in _pairs(case)
+            ]
+        failed = await self._keep(case)  # 6
+        replies = [failed if verdict.quarantine and failed else verdict.reply for verdict in case.verdicts]
+        for marking, members in _groups(case, replies).items():  # 7
+            if case.envelope.protocol is not Protocol.LMTP and any(one is not None and one.temporary for one in replies):
+                break  # the whole message will come again: nobody else is served twice
+            answers = await self._send(case, marking, members)  # 8
+            for index, answer in zip(members, answers, strict=True):
+                replies[index] = answer
+        return [
+            Outcome(recipient, verdict, answer or reply.MIXED_DEFERRAL)
+            for (recipient, verdict), answer in zip(_pairs(case), replies, strict=True)
+        ]
+
+    async def _keep(self, case: Case) -> Reply | None:
+        """The reply for those whose copy could not be kept, None if all is safe."""
+        kept_for = [(recipient, verdict) for recipient, verdict in _pairs(case) if verdict.quarantine]
+        if not kept_for:
+            return None
+        try:
+            await asyncio.to_thread(self._quarantine.keep, _record(case, case.mail_id, kept_for), case.message)
+        except QuarantineError as error:
+            maillog.step_failed(case.mail_id, "keeping a quarantine copy", error)
+            return error.reply
+        return None
+
+    async def _send(self, case: Case, marking: Marking, members: Sequence[int]) -> tuple[Reply, ...]:
+        recipients = [case.envelope.recipients[index] for index in members]
+        received = received_field(case.envelope, recipients, case.mail_id, self._site.hostname)
+        edits = edits_for(case.message.buffer, case.tree.header, marking, received, self._site.hostname)
+        size = len(case.message) + len(edits.prepend)
+        return await self._next_hop.send(case.envelope, recipients, lambda: case.message.edited(edits), size)
+
+    async def _answer(self, case: Case, outcomes: Sequence[Outcome]) -> tuple[Reply, ...]:
+        single = case.envelope.protocol is not Protocol.LMTP
+        if copy_is_void(outcomes, single=single):
+            await self._withdraw(case)
+        if not single:
+            return tuple(outcome.reply for outcome in outcomes)
+        answer, refused = single_reply(outcomes)
+        if refused and not await self._account_for(case, refused):
+            answer = reply.MIXED_DEFERRAL
+        return (answer,)
+
+    async def _withdraw(self, case: Case) -> None:
+        try:
+            await asyncio.to_thread(self._quarantine.withdraw, case.mail_id)
+        except QuarantineError as error:
+            maillog.step_failed(case.mail_id, "withdrawing a quarantine copy", error)
+
+    async def _account_for(self, case: Case, refused: Sequence[Outcome]) -> bool:
+        """Report recipients that a 250 would hide: to the sender, else in quarantine. False if neither worked."""
+        wanting = [outcome for outcome in refused if outcome.recipient.wants_failure_report]
+        if not wanting:
+            return True
+        why = "the sender is null"
+        if case.envelope.mail_from:
+            answer = await self._report(case, wanting)
+            if answer.positive:
+                maillog.reported(case.mail_id, case.envelope.mail_from, _addresses(wanting))
+                return True
+            why = f"the report was answered {answer}"
+        return await self._keep_refused(case, wanting, why)
+
+    async def _report(self, case: Case, refused: Sequence[Outcome]) -> Reply:
+        sender = Recipient(case.envelope.mail_from)
+        envelope = Envelope("", (sender,), smtputf8=case.envelope.smtputf8, body="8BITMIME")
+        report = failure_report(
+            case.envelope,
+            [(outcome.recipient, outcome.reply) for outcome in refused],
+            case.message,
+            hostname=self._site.hostname,
+            mail_id=case.mail_id,
+            with_body=all(outcome.verdict.category < Category.UNCHECKED for outcome in refused),
+        )
+        (answer,) = await self._next_hop.send(envelope, (sender,), lambda: iter((report,)), len(report))
+        return answer
+
+    async def _keep_refused(self, case: Case, refused: Sequence[Outcome], why: str) -> bool:
+        mail_id = case.mail_id
+        unkept = [(one.recipient, one.verdict) for one in refused if not one.verdict.quarantine]
+        if unkept:
+            mail_id = new_id()
+            try:
+                await asyncio.to_thread(self._quarantine.keep, _record(case, mail_id, unkept), case.message)
+            except QuarantineError as error:
+                maillog.step_failed(case.mail_id, "keeping what cannot be reported", error)
+                return False
+        maillog.unreported(case.mail_id, _addresses(refused), why, mail_id)
+        return True
+
+    def _log(self, case: Case, outcomes: Sequence[Outcome], seconds: float) -> None:
+        kept = any(verdict.quarantine for verdict in case.verdicts)
+        facts = maillog.Facts(
+            mail_id=case.mail_id,
+            envelope=case.envelope,
+            message_id=_text(case, "message-id"),
+            size=len(case.message),
+            score=case.score,
+            quarantine_id=case.mail_id if kept else None,
+        )
+        maillog.judged(facts, outcomes, round(seconds * 1000))
+
+
+def _pairs(case: Case) -> list[tuple[Recipient, Verdict]]:
+    return list(zip(case.envelope.recipients, case.verdicts, strict=True))
+
+
+def _text(case: Case, name: str) -> str:
+    field = case.tree.header.get(name)
+    return field.text if field else ""
+
+
+def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verdict]]) -> Record:
+    """What the quarantine keeps. A recipient to whom the message also passes has nothing left to be released."""
+    withheld = tuple(
+        Withheld(
+            recipient,
+            verdict.category,
+            verdict.action,
+            verdict.reasons,
+            State.RELEASED if verdict.action is Action.PASS and item_id == case.mail_id else State.PENDING,
+        )
+        for recipient, verdict in recipients
+    )
+    return Record.of(
+        item_id,
+        case.envelope,
+        case.message,
+        withheld,
+        findings=case.evidence.findings,
+        score=case.score,
+        subject=_text(case, "subject"),
+        message_id=_text(case, "message-id"),
+    )
+
+
+def _defers(verdict: Verdict) -> bool:
+    return verdict.action is Action.DEFER
+
+
+def _addresses(outcomes: Sequence[Outcome]) -> list[str]:
+    return [outcome.recipient.address for outcome in outcomes]
+
+
+def _spam_users(policies: Sequence[Policy]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(policy.spam_user for policy in policies if not policy.bypass_spam_checks))
+
+
+def _limits_hit(tree: Tree) -> tuple[Finding, ...]:
+    return tuple(Finding(Kind.UNCHECKED, "mime", limit) for limit in tree.exceeded)
+
+
+def _groups(case: Case, replies: Sequence[Reply | None]) -> dict[Marking, list[int]]:
+    """The recipients still to be served, by what their copy of the message looks like."""
+    groups: dict[Marking, list[int]] = {}
+    for index, verdict in enumerate(case.verdicts):
+        if verdict.action is Action.PASS and replies[index] is None:
+            marking = replace(verdict.marking, quarantine_id=case.mail_id if verdict.quarantine else None)
+            groups.setdefault(marking, []).append(index)
+    return groups
