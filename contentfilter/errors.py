@@ -21,6 +21,13 @@ class FilterError(Exception):
             self.reply = answer
 
 
+class CommandError(FilterError):
+    """A command of the SMTP or LMTP dialog that gets this answer and changes nothing."""
+
+    def __init__(self, answer: Reply) -> None:
+        super().__init__(str(answer), answer)
+
+
 class InspectorError(FilterError):
     """A scanner could not answer: it has *not* said "clean"."""
 

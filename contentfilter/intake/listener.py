@@ -1,0 +1,151 @@
+"""Who may come in, and the way out when the service ends.
+
+Several worker processes accept on the same inherited sockets. Each takes one connection per turn of its event loop, so
+that a burst spreads over the workers that are free instead of filling the first one that wakes up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import socket
+from collections.abc import Iterable
+
+from contentfilter import reply
+from contentfilter.intake.settings import IntakeSettings, Network
+from contentfilter.intake.smtp import Connection, Handler, Unheard
+from contentfilter.reply import Reply
+
+log = logging.getLogger("contentfilter.intake")
+
+_BACK_OFF = 0.5
+"""Seconds without accepting when the system has no descriptors or memory for another connection."""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_CUT_GRACE = 5.0
+"""Seconds that a session which was cut off has to put its things away."""
+
+
+class Listener:
+    """Accepts on any number of sockets, TCP and Unix, and serves each connection with handler.
+
+    unheard is called, where given, when a client was gone before it heard how its message fared.
+    """
+
+    def __init__(self, handler: Handler, settings: IntakeSettings, unheard: Unheard | None = None) -> None:
+        self._handler = handler
+        self._settings = settings
+        self._unheard = unheard
+        self._connections: set[Connection] = set()
+        self._arrivals: set[asyncio.Task[None]] = set()
+        self._sockets: set[socket.socket] = set()
+        self._stopped = asyncio.Event()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Accept on a listening socket until drain or cancelled. The socket is made non-blocking and stays open."""
+        sock.setblocking(False)
+        self._sockets.add(sock)
+        self._watch(sock)
+        try:
+            await self._stopped.wait()
+        finally:
+            self._sockets.discard(sock)
+            asyncio.get_running_loop().remove_reader(sock)
+
+    def _watch(self, sock: socket.socket) -> None:
+        # A reader is called once a turn for as long as someone waits.
+        if sock in self._sockets:
+            asyncio.get_running_loop().add_reader(sock, self._accept_one, sock)
+
+    def _accept_one(self, sock: socket.socket) -> None:
+        try:
+            client, address = sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # another worker was faster, or the client gave up
+        except OSError as error:
+            self._pause(sock, error)
+            return
+        arrival = asyncio.get_running_loop().create_task(self._welcome(client, address))
+        self._arrivals.add(arrival)
+        arrival.add_done_callback(self._arrivals.discard)
+
+    def _pause(self, sock: socket.socket, error: OSError) -> None:
+        reason = "out of resources" if error.errno in _EXHAUSTED else "unforeseen"
+        log.error("cannot accept connections for %.1f s (%s): %s", _BACK_OFF, reason, error)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock)
+        loop.call_later(_BACK_OFF, self._watch, sock)
+
+    async def _welcome(self, client: socket.socket, address: object) -> None:
+        client.setblocking(False)
+        peer = peer_address(client.family, address)
+        refusal = self._refusal(client.family, peer)
+
+        def connection() -> Connection:
+            return Connection(
+                self._handler,
+                self._settings,
+                self._connections,
+                peer_address=peer,
+                unheard=self._unheard,
+                refusal=refusal,
+            )
+
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(connection, client)
+        except OSError as error:
+            log.warning("%s: lost before it was served: %s", peer or "unix", error)
+            client.close()
+
+    def _refusal(self, family: int, peer: str) -> Reply | None:
+        if self._stopped.is_set():
+            return reply.SHUTTING_DOWN
+        if family != socket.AF_UNIX and not is_allowed(peer, self._settings.allow):
+            return reply.ACCESS_DENIED
+        if len(self._connections) >= self._settings.max_connections:
+            return reply.TOO_MANY_CONNECTIONS
+        return None
+
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - a deadline for the clients, not for the caller
+        """Stop accepting, finish the transactions that run, and close; those that need longer are cut off.
+
+        timeout: seconds. Returns when no connection is left.
+        """
+        self._stopped.set()
+        if self._arrivals:
+            await asyncio.wait(self._arrivals)
+        for connection in tuple(self._connections):
+            connection.drain()
+        await _ended(self._connections, timeout)
+        for connection in tuple(self._connections):
+            connection.cut()
+        await _ended(self._connections, _CUT_GRACE)
+
+
+async def _ended(connections: Iterable[Connection], patience: float) -> None:
+    tasks = [connection.task for connection in connections]
+    if tasks:
+        await asyncio.wait(tasks, timeout=patience)
+
+
+def peer_address(family: int, address: object) -> str:
+    """The IP address out of what accept told, an IPv4 address in IPv6 clothes as IPv4; "" for a Unix socket."""
+    if family not in {socket.AF_INET, socket.AF_INET6} or not isinstance(address, tuple):
+        return ""
+    ip = ipaddress.ip_address(address[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return str(mapped or ip)
+
+
+def is_allowed(peer: str, allow: Iterable[Network]) -> bool:
+    """Whether the address is in one of the networks."""
+    ip = ipaddress.ip_address(peer)
+    return any(ip in network for network in allow)

@@ -1,0 +1,34 @@
+"""What the door in is told: who may come in, and how much it takes."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LOOPBACK: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeSettings:
+    """Limits in bytes, timeouts in seconds.
+
+    hostname: how we greet. spool_directory: where messages above memory_threshold go while we work on them.
+    allow: the networks that may connect; a Unix socket has its file permissions instead.
+    command_timeout: for a whole command line, and for the client to take our replies; data_timeout: between two chunks
+    of a message. max_errors: lines that are no command at all, until a message gets through.
+    """
+
+    hostname: str
+    spool_directory: Path
+    allow: tuple[Network, ...] = LOOPBACK
+    max_message_size: int = 100 * 1024 * 1024
+    memory_threshold: int = 1024 * 1024
+    max_recipients: int = 10_000
+    max_command_length: int = 8192
+    max_errors: int = 20
+    max_connections: int = 1000
+    command_timeout: float = 300.0
+    data_timeout: float = 180.0

@@ -1,0 +1,298 @@
+"""One SMTP or LMTP connection: the shell around :mod:`contentfilter.intake.dialog`, on aiosmtpd.
+
+Of aiosmtpd we keep the protocol on asyncio's streams, its session and its timer. Its command loop we replace: it
+inspects its own members for each connection (0.3 ms), takes a bare LF for a line end, reads DATA a line at a time,
+knows neither DSN nor XFORWARD, and cancels the handler when the client goes away, which here would be a delivery cut in
+the middle. A handler of ours is cancelled by nothing but the end of :meth:`Listener.drain`'s patience.
+
+Pure parsing is elsewhere; here are the waits, each with its timeout, and the promise that whatever happens the client
+gets a proper reply or a closed connection, the log a line, and the message an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import aiosmtpd.smtp
+
+from contentfilter import reply
+from contentfilter.envelope import Envelope
+from contentfilter.errors import FilterError
+from contentfilter.intake.data import Receiver
+from contentfilter.intake.dialog import Dialog
+from contentfilter.intake.settings import IntakeSettings
+from contentfilter.intake.wire import CHUNK, BareNewline, ClientGone, LineTooLong, Wire, encode
+from contentfilter.message import Message
+from contentfilter.reply import Reply
+
+Handler = Callable[[Envelope, Message], Awaitable[Sequence[Reply]]]
+"""What becomes of a message: exactly one reply per recipient in LMTP, exactly one in SMTP. The message stays ours."""
+
+Unheard = Callable[[Envelope, Message, Sequence[Reply]], Awaitable[None]]
+"""Called when the client had closed its side by the time we answered, so that it may not have heard these replies."""
+
+log = logging.getLogger("contentfilter.intake")
+
+# aiosmtpd tells of each connection at INFO; our log has one line for each message, and one for each anomaly.
+aiosmtpd.smtp.log.setLevel(logging.WARNING)
+
+_NO_COMMAND = frozenset({500, 502})
+"""Codes of lines that were no command; they count towards max_errors. A refused address is no reason to hang up."""
+
+_CLOSING = frozenset({221, 421, 521})
+"""Codes after which we close."""
+
+_LINGER = 5.0
+"""Seconds that a client has to take our last words before the connection is cut."""
+
+
+class Connection(aiosmtpd.smtp.SMTP):
+    """One connection. It puts itself into register while it lives.
+
+    refusal: greet with this reply and close, for clients that may not come in.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        settings: IntakeSettings,
+        register: set[Connection],
+        *,
+        peer_address: str = "",
+        unheard: Unheard | None = None,
+        refusal: Reply | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        # Past aiosmtpd's own __init__, which looks for handler methods in all members of self: see above.
+        asyncio.StreamReaderProtocol.__init__(
+            self, asyncio.StreamReader(limit=CHUNK, loop=loop), self._cb_client_connected, loop=loop
+        )
+        self.loop = loop
+        self.session = None
+        self.envelope = None
+        self.transport = None
+        self._original_transport = None
+        self._timeout_handle = None
+        self._timeout_duration = settings.command_timeout
+        self._handler_coroutine = None
+        self._deliver = handler
+        self._unheard = unheard
+        self._settings = settings
+        self._register = register
+        self._refusal = refusal
+        self._dialog = Dialog(settings, peer_address)
+        self._name = peer_address or "unix"
+        self._errors = 0
+        self._listening = False
+        self._draining = False
+        self._client_closed = False
+        self._leaving = False
+
+    # What the event loop tells us.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the session."""
+        super().connection_made(transport)
+        self._register.add(self)
+
+    def eof_received(self) -> bool:
+        """The client has no more to say; what it has said is still done and answered."""
+        self._client_closed = True
+        self._reader.feed_eof()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Wake whoever waits for the client. A delivery goes on: its outcome is no longer the client's to stop."""
+        self._client_closed = True
+        asyncio.StreamReaderProtocol.connection_lost(self, error)
+
+    def _timeout_cb(self) -> None:
+        if self._writer.is_closing():
+            self._writer.transport.abort()
+            return
+        log.warning("%s: timeout in state %s, closing", self._name, self._dialog.state.name)
+        self._part_with(reply.COMMAND_TIMEOUT)
+
+    # What the listener tells us.
+
+    @property
+    def task(self) -> asyncio.Task[None]:
+        """The session. It ends when the connection is closed and never fails."""
+        if self._handler_coroutine is None:
+            raise RuntimeError("the connection is not made yet")
+        return self._handler_coroutine
+
+    def drain(self) -> None:
+        """Finish the transaction that runs, if one does, then close."""
+        self._draining = True
+        if self._listening and not self._dialog.in_transaction:
+            self._part_with(reply.SHUTTING_DOWN)
+
+    def cut(self) -> None:
+        """Close now, whatever runs."""
+        log.warning("%s: cut off in state %s", self._name, self._dialog.state.name)
+        self._part_with(reply.SHUTTING_DOWN)
+        self.task.cancel()
+
+    def _part_with(self, last_words: Reply) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(encode(last_words))
+            self._close()
+
+    def _close(self) -> None:
+        self._leaving = True
+        self._reset_timeout(_LINGER)
+        self._writer.close()
+
+    # The session.
+
+    async def _handle_client(self) -> None:
+        wire = Wire(self._reader, self._writer, self._settings.max_command_length)
+        try:
+            await self._converse(wire)
+            await wire.flush()
+        except ClientGone as event:
+            self._log_departure(event)
+        except Exception:
+            log.exception("%s: session failed", self._name)
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        self._close()
+        try:
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
+        finally:
+            self._rest()
+            self._register.discard(self)
+
+    def _log_departure(self, event: ClientGone) -> None:
+        if self._leaving:
+            return
+        state = self._dialog.state
+        level = logging.WARNING if self._dialog.in_transaction else logging.INFO
+        log.log(level, "%s: client left without QUIT in state %s: %s", self._name, state.name, event)
+
+    async def _converse(self, wire: Wire) -> None:
+        if self._refusal is not None:
+            log.warning("%s: not served: %s", self._name, self._refusal)
+            await wire.send(self._refusal)
+            return
+        await wire.send(self._dialog.greeting())
+        while not await self._exchange(wire):
+            if self._draining and not self._dialog.in_transaction:
+                await wire.send(reply.SHUTTING_DOWN)
+                return
+
+    async def _exchange(self, wire: Wire) -> bool:
+        """One command and its answer; True if it was the last."""
+        try:
+            answer = self._dialog.answer(await self._next_line(wire))
+        except LineTooLong:
+            answer = reply.COMMAND_TOO_LONG
+        except BareNewline:
+            answer = reply.BARE_NEWLINE
+        await wire.send(answer)
+        if answer is reply.START_DATA:
+            await self._data(wire)
+        elif answer.permanent:
+            log.info("%s: refused in state %s: %s", self._name, self._dialog.state.name, answer)
+            if self._one_error_too_many(answer):
+                answer = reply.TOO_MANY_ERRORS
+                await wire.send(answer)
+        return answer.code in _CLOSING
+
+    def _one_error_too_many(self, answer: Reply) -> bool:
+        if answer.code in _NO_COMMAND:
+            self._errors += 1
+        if self._errors < self._settings.max_errors:
+            return False
+        log.warning("%s: too many errors, closing", self._name)
+        return True
+
+    async def _next_line(self, wire: Wire) -> bytes:
+        self._reset_timeout(self._settings.command_timeout)
+        self._listening = True
+        try:
+            return await wire.read_line()
+        finally:
+            self._listening = False
+
+    async def _data(self, wire: Wire) -> None:
+        receiver = Receiver(
+            self._settings.spool_directory, self._settings.memory_threshold, self._settings.max_message_size
+        )
+        try:
+            await self._receive(wire, receiver)
+            message = receiver.finish()
+        except FilterError as error:
+            log.warning("%s: message not taken: %s", self._name, error)
+            await self._conclude(wire, [error.reply] * self._dialog.answers)
+            return
+        finally:
+            receiver.abandon()
+        with message:
+            await self._hand_over(wire, message)
+
+    async def _receive(self, wire: Wire, receiver: Receiver) -> None:
+        ended = False
+        while not ended:
+            self._reset_timeout(self._settings.data_timeout)
+            ended = receiver.feed(await wire.read_chunk())
+        wire.unread(receiver.rest)
+
+    async def _hand_over(self, wire: Wire, message: Message) -> None:
+        envelope = self._dialog.envelope()
+        self._rest()
+        replies = await self._outcome(envelope, message)
+        self._reset_timeout(self._settings.command_timeout)
+        self._errors = 0
+        try:
+            await self._conclude(wire, replies)
+            await wire.flush()
+        finally:
+            if self._client_closed:
+                await self._report_unheard(envelope, message, replies)
+
+    def _rest(self) -> None:
+        """No timeout while we are the one who is waited for: the handler has its own deadlines."""
+        if self._timeout_handle is not None:
+            self._timeout_handle.cancel()
+
+    async def _conclude(self, wire: Wire, replies: Sequence[Reply]) -> None:
+        self._dialog.end_transaction()
+        for answer in replies:
+            await wire.send(answer)
+
+    async def _outcome(self, envelope: Envelope, message: Message) -> Sequence[Reply]:
+        wanted = self._dialog.answers
+        try:
+            replies = await self._deliver(envelope, message)
+        except FilterError as error:
+            log.warning("%s: message answered with %s: %s", self._name, error.reply, error)
+            return [error.reply] * wanted
+        except asyncio.CancelledError:
+            if self.task.cancelling():
+                raise
+            log.exception("%s: something in the handler was cancelled", self._name)
+            return [reply.INTERNAL] * wanted
+        except Exception:
+            log.exception("%s: handler failed", self._name)
+            return [reply.INTERNAL] * wanted
+        if len(replies) != wanted:
+            log.error("%s: handler gave %d replies where %d are due", self._name, len(replies), wanted)
+            return [reply.INTERNAL] * wanted
+        return replies
+
+    async def _report_unheard(self, envelope: Envelope, message: Message, replies: Sequence[Reply]) -> None:
+        log.warning("%s: client was gone before it heard %s", self._name, "; ".join(sorted({str(r) for r in replies})))
+        if self._unheard is None:
+            return
+        try:
+            await self._unheard(envelope, message, replies)
+        except Exception:
+            log.exception("%s: could not note that the client was gone", self._name)
