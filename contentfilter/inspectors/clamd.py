@@ -27,6 +27,8 @@ from contentfilter.inspectors.clamd_session import Answer, Content, Session, pri
 from contentfilter.message import Message, memory_file
 
 NAME: Final = "clamd"
+EICAR: Final = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+"""The text that every virus scanner takes for a virus. In two pieces, so that none takes this file for one."""
 
 # clamd itself does not look at files of five bytes and less.
 _SMALLEST: Final = 6

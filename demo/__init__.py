@@ -1,0 +1,1 @@
+"""The neighbours of the filter, to try it with: private, on the loopback interface, gone afterwards."""

@@ -1,0 +1,94 @@
+"""A program that runs in the foreground for as long as we want it: start, wait until it answers, kill."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+_SEARCH_PATH: Final = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+_LOOK_AGAIN_AFTER: Final = 0.01
+
+
+class MissingProgramError(RuntimeError):
+    """A program is not installed. The text names the Debian package that has it."""
+
+
+class StartError(RuntimeError):
+    """A program did not come up. The text says where its log is, and how it ends."""
+
+
+def find_program(name: str, package: str) -> str:
+    """Where the program is. Raises MissingProgramError."""
+    found = shutil.which(name, path=_SEARCH_PATH)
+    if found is None:
+        raise MissingProgramError(f"{name} is not installed; on Debian: apt-get install {package}")
+    return found
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def ask(address: str | tuple[str, int], request: bytes) -> bytes:
+    """Send a request to a Unix socket's path or a host and port, read the reply to its end. Raises OSError."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.settimeout(5)
+        connection.connect(address)
+        connection.sendall(request)
+        reply = b""
+        while data := connection.recv(4096):
+            reply += data
+    return reply
+
+
+class Daemon:
+    """One running program and its children. Its output goes to a log file."""
+
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._command = command
+        self._log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+
+    def wait_until(self, ready: Callable[[], bool], within: float) -> None:
+        """Wait until ready() is true; an OSError from it means not yet. Raises StartError, the program then killed.
+
+        within: seconds.
+        """
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if ready():
+                    return
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                # The one event there is to wait for meanwhile: that it gives up.
+                self._process.wait(_LOOK_AGAIN_AFTER)
+                break
+        self.stop()
+        end = self._log.read_text(errors="replace")[-1000:]
+        raise StartError(f"{self._command[0]} did not come up; its log, {self._log}, ends:\n{end}")
+
+    def stop(self) -> None:
+        """Kill the program with its children, and reap it. Twice does no harm."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
