@@ -48,10 +48,14 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """A line in a header that is no field, with its continuation lines: buffer[start:end]."""
+    """A line in a header that is no field, with its continuation lines: buffer[start:end].
+
+    mbox: the first line, in the form that begins a mailbox entry ("From someone Mon ..."), which programs skip.
+    """
 
     start: int
     end: int
+    mbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +107,15 @@ def parse_header(
     while position < limit:
         if max_fields is not None and len(fields) + len(defects) >= max_fields:
             break
-        found = _END_OF_FIELD.search(buffer, position, header_end)
-        line_end = found.end() if found else header_end
-        if line_end > limit:
+        found = _END_OF_FIELD.search(buffer, position, limit)
+        line_end = found.end() if found else limit
+        if line_end == limit < header_end:
+            # Whether the field goes on behind the limit we do not know.
             break
         name = _NAME.match(buffer, position, line_end)
         if name is None:
-            defects.append(Defect(position, line_end))
+            mbox = position == start and buffer[position : position + 6].lstrip(b">").startswith(b"From ")
+            defects.append(Defect(position, line_end, mbox))
         else:
             fields.append(_field(buffer, name, position, line_end))
         position = line_end

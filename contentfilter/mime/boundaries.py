@@ -1,0 +1,84 @@
+"""Where the parts of a multipart lie (RFC 2046 section 5.1.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from contentfilter.message import Buffer
+
+_LINE_END = re.compile(rb"[ \t]*(?:\r?\n|\Z)")
+# What the first delimiter of a multipart without a boundary parameter looks like.
+_GUESS = re.compile(rb"\n--([^\s-][^\r\n]{0,199}?|-[^\r\n]{0,199}?[^\r\n-])[ \t]*(?=\r?\n)")
+
+
+@dataclass(slots=True)
+class Scan:
+    """The extents of the parts, and what was odd between them.
+
+    parts: (start, end) of each; closed: the closing delimiter was there; after_close: how many of the parts lie behind
+    it, in the epilogue; more: there are parts beyond the limit.
+    """
+
+    parts: list[tuple[int, int]] = field(default_factory=list)
+    closed: bool = False
+    after_close: int = 0
+    more: bool = False
+
+
+def scan(buffer: Buffer, start: int, end: int, boundary: bytes, limit: int) -> Scan:
+    """The parts between the delimiter lines in buffer[start:end], at most limit of them.
+
+    start must be 0 or follow a line end. A delimiter is a whole line; its own line end and the one before it do not
+    belong to the parts.
+    """
+    result = Scan()
+    opened: int | None = None
+    for before, after, closing in _delimiters(buffer, start, end, boundary):
+        if opened is not None:
+            # An empty part: the line end before this delimiter is the one after the last.
+            result.parts.append((opened, max(opened, before)))
+            result.after_close += result.closed
+        if len(result.parts) >= limit:
+            result.more = True
+            return result
+        result.closed = result.closed or closing
+        opened = None if closing else after
+    if opened is not None:
+        result.parts.append((opened, end))
+        result.after_close += result.closed
+    return result
+
+
+def _delimiters(buffer: Buffer, start: int, end: int, boundary: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Each delimiter line: where the line end before it begins, where the line after it begins, whether it closes."""
+    marker = b"\n--" + boundary
+    pattern = re.compile(re.escape(marker) + rb"(--)?(?=[ \t]*(?:\r?\n|\Z))")
+    position = start
+    if start == 0:
+        first = re.compile(pattern.pattern[len(re.escape(b"\n")) :]).match(buffer, 0, end)
+        if first is not None:
+            yield 0, _next_line(buffer, first.end(), end), first[1] is not None
+            position = first.end()
+    else:
+        position = start - 1
+    while (candidate := buffer.find(marker, position, end)) >= 0:
+        # find is faster between delimiters, the pattern where many lines only begin like one.
+        found = pattern.search(buffer, candidate, end)
+        if found is None:
+            return
+        before = found.start() - (buffer[found.start() - 1 : found.start()] == b"\r")
+        yield max(before, start), _next_line(buffer, found.end(), end), found[1] is not None
+        position = found.end()
+
+
+def _next_line(buffer: Buffer, position: int, end: int) -> int:
+    match = _LINE_END.match(buffer, position, end)
+    return end if match is None else match.end()
+
+
+def guess_boundary(buffer: Buffer, start: int, end: int) -> bytes | None:
+    """The boundary that the first line in the form of a delimiter uses, if the header names none."""
+    match = _GUESS.search(buffer, max(start - 1, 0), end)
+    return None if match is None else match[1]

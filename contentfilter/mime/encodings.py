@@ -1,0 +1,186 @@
+"""Content-Transfer-Encoding undone (RFC 2045 section 6), as tolerantly as mail programs do it.
+
+Where tolerance means a choice, the first content is the one with most in it, and the others come along.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import pybase64
+
+from contentfilter.message import Buffer
+
+_CHUNK = 256 * 1024
+"""Bytes of base64 cleaned and decoded at a time: what a core's own cache holds."""
+
+_MOST_PIECES = 1000
+"""Padded pieces of base64 that are told apart; what follows is decoded in one."""
+
+_BLANKS = b" \t\r\n"
+_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_FOREIGN = bytes(set(range(256)) - set(_DIGITS))
+_NOT_DIGITS = _FOREIGN + b"="
+_FOREIGN_DIGIT = re.compile(rb"[^A-Za-z0-9+/= \t\r\n]")
+_PADDING = re.compile(rb"=+")
+_TOKEN = re.compile(r"[^\s;,()\"']+")
+_NAMES = MappingProxyType({
+    "": "7bit",
+    "7bit": "7bit",
+    "7-bit": "7bit",
+    "8bit": "8bit",
+    "8-bit": "8bit",
+    "binary": "binary",
+    "base64": "base64",
+    "quoted-printable": "quoted-printable",
+    "x-uuencode": "x-uuencode",
+    "x-uue": "x-uuencode",
+    "x-uu": "x-uuencode",
+    "uuencode": "x-uuencode",
+    "uue": "x-uuencode",
+})  # fmt: skip
+
+_BEGIN_UU = re.compile(rb"^begin(?:-base64)? [0-7]{3,6} ([^\r\n]*)\r?\n", re.MULTILINE)
+_END_UU = re.compile(rb"^end[ \t]*\r?$", re.MULTILINE)
+_PADDED_SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?(?:\n|\Z))")
+_CR_WITHOUT_LF = re.compile(rb"=\r(?!\n)")
+_BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Content with its encoding removed.
+
+    defects: what was wrong with the encoding; others: (defect, content) as programs read it that treat it differently;
+    names: file names that stand in the encoded data itself.
+    """
+
+    content: bytes
+    defects: tuple[str, ...] = ()
+    others: tuple[tuple[str, bytes], ...] = ()
+    names: tuple[bytes, ...] = ()
+
+
+def encoding_of(value: bytes) -> tuple[str, bool]:
+    """The encoding that a field's value names, and whether the value is in proper form.
+
+    An encoding that we do not know is given as written, lower case.
+    """
+    text = value.decode("ascii", "backslashreplace").lower()
+    proper = _NAMES.get(text)
+    if proper is not None:
+        return proper, True
+    token = _TOKEN.search(text)
+    return (_NAMES.get(token[0], token[0]), False) if token else ("7bit", False)
+
+
+def decode_base64(buffer: Buffer, start: int, end: int) -> Decoded:
+    """RFC 2045 section 6.8. Only what is entirely in order takes the fast way."""
+    decoded: list[bytes] = []
+    rest = b""
+    padded = False
+    try:
+        for position in range(start, end, _CHUNK):
+            digits = rest + buffer[position : min(position + _CHUNK, end)].translate(None, _BLANKS)
+            if padded and digits:
+                return _odd_base64(buffer[start:end])
+            whole = len(digits) - len(digits) % 4
+            decoded.append(pybase64.b64decode(digits[:whole], validate=True))
+            rest, padded = digits[whole:], digits.endswith(b"=")
+    except binascii.Error:
+        return _odd_base64(buffer[start:end])
+    return _odd_base64(buffer[start:end]) if rest else Decoded(b"".join(decoded))
+
+
+def _odd_base64(data: bytes) -> Decoded:
+    """Base64 with foreign characters, padding before its end, or padding that is missing."""
+    digits = data.translate(None, _FOREIGN)
+    pieces = [piece for piece in _PADDING.split(digits, _MOST_PIECES) if piece]
+    if len(pieces) > _MOST_PIECES:
+        pieces[-1] = pieces[-1].replace(b"=", b"")
+    decoded = [_base64_piece(piece) for piece in pieces]
+    content = b"".join(decoded)
+    defects: list[str] = []
+    others: list[tuple[str, bytes]] = []
+    foreign = _FOREIGN_DIGIT.search(data)
+    if foreign is not None:
+        defects.append("base64-foreign")
+        others.append(("base64-foreign", _base64_piece(data[: foreign.start()].translate(None, _NOT_DIGITS))))
+    if len(pieces) > 1:
+        defects.append("base64-after-padding")
+        others.append(("base64-after-padding", decoded[0]))
+        others.append(("base64-after-padding", _base64_piece(digits.replace(b"=", b""))))
+    return Decoded(content, tuple(defects) or ("base64-padding",), _different(content, others))
+
+
+def _base64_piece(digits: bytes) -> bytes:
+    """Digits without padding. One that is left over holds no whole byte."""
+    digits = digits[: len(digits) - (len(digits) % 4 == 1)]
+    return pybase64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+
+
+def decode_quoted_printable(buffer: Buffer, start: int, end: int) -> Decoded:
+    """RFC 2045 section 6.7. An escape that is none stays as it is."""
+    data = buffer[start:end]
+    if b"= " in data or b"=\t" in data:
+        # Blanks at the end of a line are transport padding (rule 3), so this is a soft line break.
+        data = _PADDED_SOFT_BREAK.sub(b"=", data)
+    if _CR_WITHOUT_LF.search(data):
+        # a2b_qp would drop everything up to the next LF.
+        data = _CR_WITHOUT_LF.sub(b"=3D\r", data)
+    defects = ("quoted-printable-escape",) if _BAD_ESCAPE.search(data) else ()
+    return Decoded(binascii.a2b_qp(data), defects)
+
+
+def decode_uu(buffer: Buffer, start: int, end: int) -> Decoded:
+    """What uuencode(1) makes; all blocks that there are. Without any, the data as it is."""
+    data = buffer[start:end]
+    blocks: list[bytes] = []
+    names: list[bytes] = []
+    position = 0
+    while begin := _BEGIN_UU.search(data, position):
+        finish = _END_UU.search(data, begin.end())
+        stop = finish.start() if finish else len(data)
+        blocks.append(_uu_block(data[begin.end() : stop]))
+        names.append(begin[1].strip())
+        position = finish.end() if finish else len(data)
+    if not blocks:
+        return Decoded(data, ("uuencode-without-begin",))
+    return Decoded(b"".join(blocks), ("uuencode-blocks",) if len(blocks) > 1 else (), names=tuple(names))
+
+
+def _uu_block(data: bytes) -> bytes:
+    lines: list[bytes] = []
+    for line in data.splitlines():
+        try:
+            lines.append(binascii.a2b_uu(line))
+        except binascii.Error:
+            # Encoders that pad wrongly leave trailing garbage: the first byte says how much counts.
+            wanted = ((line[0] - 32) & 63) * 4 + 5
+            try:
+                lines.append(binascii.a2b_uu(line[: wanted // 3]))
+            except binascii.Error:
+                continue
+    return b"".join(lines)
+
+
+def _different(content: bytes, others: list[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]:
+    """The other contents, each once, without those that are the same as the first."""
+    seen = {content}
+    distinct: list[tuple[str, bytes]] = []
+    for name, other in others:
+        if other not in seen:
+            seen.add(other)
+            distinct.append((name, other))
+    return tuple(distinct)
+
+
+DECODERS: MappingProxyType[str, Callable[[Buffer, int, int], Decoded]] = MappingProxyType({
+    "base64": decode_base64,
+    "quoted-printable": decode_quoted_printable,
+    "x-uuencode": decode_uu,
+})  # fmt: skip
