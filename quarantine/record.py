@@ -1,0 +1,205 @@
+"""A quarantined item: what was withheld, from whom, why, and everything that is needed to let it go.
+
+A record is kept beside the message as readable JSON. It is the truth about the item; the SQL index only repeats what
+is searched for and can be rebuilt from the records.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from contentfilter.envelope import Client, Envelope, Recipient
+from contentfilter.finding import Finding, Kind, Test
+from contentfilter.message import Message
+from contentfilter.verdict import Action, Category, Verdict
+
+VERSION = 1
+
+
+class State(Enum):
+    """What became of an item, or of it for one recipient. A deleted item leaves nothing behind."""
+
+    PENDING = "pending"
+    RELEASED = "released"
+    DELIVERED = "delivered"
+    """The message went on at once; policy asked for a copy all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """One recipient for whom the item is kept, as a rule instead of delivery.
+
+    changed_at: when the state last changed, seconds since the epoch.
+    """
+
+    recipient: Recipient
+    category: Category
+    action: Action
+    reasons: tuple[str, ...] = ()
+    state: State = State.PENDING
+    changed_at: float | None = None
+
+    @classmethod
+    def of(cls, recipient: Recipient, verdict: Verdict) -> Withheld:
+        """What this verdict means for this recipient."""
+        state = State.DELIVERED if verdict.action is Action.PASS else State.PENDING
+        return cls(recipient, verdict.category, verdict.action, verdict.reasons, state)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One item. withheld is not empty.
+
+    time: when the message came, seconds since the epoch; subject: decoded; size in bytes and digest (SHA-256, hex) of
+    the raw message; queue_id: Postfix's, "" if unknown; client, body, smtputf8, ret and envid: from the envelope, so
+    that a release uses the original one.
+    """
+
+    id: str
+    time: float
+    mail_from: str
+    withheld: tuple[Withheld, ...]
+    size: int
+    digest: str
+    subject: str = ""
+    message_id: str = ""
+    score: float | None = None
+    findings: tuple[Finding, ...] = ()
+    queue_id: str = ""
+    client: Client = field(default_factory=Client)
+    body: str | None = None
+    smtputf8: bool = False
+    ret: str | None = None
+    envid: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        mail_id: str,
+        envelope: Envelope,
+        message: Message,
+        withheld: tuple[Withheld, ...],
+        *,
+        findings: tuple[Finding, ...] = (),
+        score: float | None = None,
+        subject: str = "",
+        message_id: str = "",
+    ) -> Record:
+        """The record of a message that came in this envelope and is withheld from some of its recipients."""
+        return cls(
+            id=mail_id,
+            time=envelope.received_at,
+            mail_from=envelope.mail_from,
+            withheld=withheld,
+            size=len(message),
+            digest=message.digest,
+            subject=subject,
+            message_id=message_id,
+            score=score,
+            findings=findings,
+            queue_id=envelope.client.ident or "",
+            client=envelope.client,
+            body=envelope.body,
+            smtputf8=envelope.smtputf8,
+            ret=envelope.ret,
+            envid=envelope.envid,
+        )
+
+    @property
+    def category(self) -> Category:
+        """The gravest category among the recipients."""
+        return max(withheld.category for withheld in self.withheld)
+
+    @property
+    def state(self) -> State:
+        """Pending as long as one recipient is, else released if one is."""
+        states = {withheld.state for withheld in self.withheld}
+        return next(state for state in State if state in states)
+
+    def released(self, positions: Iterable[int], at: float) -> Record:
+        """The record after the recipients at these positions got the message. at: seconds since the epoch."""
+        chosen = frozenset(positions)
+        withheld = tuple(
+            replace(one, state=State.RELEASED, changed_at=at) if position in chosen else one
+            for position, one in enumerate(self.withheld)
+        )
+        return replace(self, withheld=withheld)
+
+    def envelope(self, recipients: tuple[Recipient, ...]) -> Envelope:
+        """The original envelope, for these recipients."""
+        return Envelope(
+            mail_from=self.mail_from,
+            recipients=recipients,
+            body=self.body,
+            smtputf8=self.smtputf8,
+            ret=self.ret,
+            envid=self.envid,
+            client=self.client,
+            received_at=self.time,
+        )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The record as values that JSON knows, with the version of the form and with what follows from the rest."""
+        values = asdict(self)
+        values["withheld"] = [_withheld_values(one) for one in self.withheld]
+        values["findings"] = [{**asdict(one), "kind": one.kind.value} for one in self.findings]
+        derived = {"date": iso_date(self.time), "category": self.category.word, "state": self.state.value}
+        return {"version": VERSION, **derived, **values}
+
+    def to_json(self) -> str:
+        """Readable text. ASCII only, so that nothing in it drives the terminal of who looks at the file."""
+        return json.dumps(self.to_mapping(), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Record:
+        """What :meth:`to_json` wrote. Raises ValueError for anything else."""
+        try:
+            return _record(json.loads(text))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a quarantine record: {error!r}") from error
+
+
+def iso_date(time: float) -> str:
+    """A time in seconds since the epoch as ISO 8601, in UTC, to the second."""
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _withheld_values(one: Withheld) -> dict[str, Any]:
+    words = {"category": one.category.word, "action": one.action.value, "state": one.state.value}
+    return {**asdict(one), **words}
+
+
+def _record(values: Mapping[str, Any]) -> Record:
+    if values["version"] != VERSION:
+        raise ValueError(f"a quarantine record of version {values['version']!r}, this program reads {VERSION}")
+    rest = {key: value for key, value in values.items() if key not in {"version", "date", "category", "state"}}
+    rest["withheld"] = tuple(_withheld(one) for one in values["withheld"])
+    rest["findings"] = tuple(_finding(one) for one in values["findings"])
+    rest["client"] = Client(**values["client"])
+    record = Record(**rest)
+    if not record.withheld:
+        raise ValueError("a quarantine record without recipients")
+    return record
+
+
+def _withheld(values: Mapping[str, Any]) -> Withheld:
+    recipient = dict(values["recipient"])
+    recipient["notify"] = tuple(recipient["notify"])
+    return Withheld(
+        recipient=Recipient(**recipient),
+        category=Category[values["category"].upper()],
+        action=Action(values["action"]),
+        reasons=tuple(values["reasons"]),
+        state=State(values["state"]),
+        changed_at=values["changed_at"],
+    )
+
+
+def _finding(values: Mapping[str, Any]) -> Finding:
+    tests = tuple(Test(**test) for test in values["tests"])
+    return Finding(**{**values, "kind": Kind(values["kind"]), "tests": tests})
