@@ -1,0 +1,304 @@
+"""One SMTP connection on which we speak first: commands, replies as values, a message byte for byte (RFC 5321).
+
+aiosmtplib parses the replies and minds their pairing with commands. Around it: every wait has its timeout, every
+fault of the peer becomes a NextHopError that carries the reply for our own client, and a connection on which
+anything was out of step is never used again. Retrying, pooling and transactions are in :mod:`contentfilter.next_hop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import cast
+
+from aiosmtplib import SMTPResponse, SMTPResponseException
+from aiosmtplib.protocol import SMTPProtocol
+
+from contentfilter import reply
+from contentfilter.errors import NextHopError
+from contentfilter.reply import Reply
+
+Content = Callable[[], Iterator[bytes | memoryview]]
+"""Gives the pieces of a message from its start: lines end in CRLF, dots are not stuffed. May be called twice."""
+
+CHUNK = 262_144
+"""Bytes of a message that we hold at a time; large enough for few system calls."""
+
+_MAX_REPLY_LINES = 8
+_MAX_REPLY_TEXT = 500
+_NOT_PRINTABLE = re.compile("[^ -~]")
+
+
+class NextHopTimeoutError(NextHopError):
+    """The peer is there but says nothing: a second try would only take as long again."""
+
+
+class Connection:
+    """A connection after EHLO. keywords: what EHLO offered, upper case, with their arguments; uses: for its owner."""
+
+    def __init__(self, protocol: _Protocol, command_timeout: float, data_timeout: float) -> None:
+        self.keywords: Mapping[str, str] = {}
+        self.uses = 0
+        self._protocol = protocol
+        self._command_timeout = command_timeout
+        self._data_timeout = data_timeout
+
+    @classmethod
+    async def open(
+        cls, address: str, hostname: str, *, connect_timeout: float, command_timeout: float, data_timeout: float
+    ) -> Connection:
+        """Connect, hear the greeting and say EHLO with our hostname.
+
+        address: "host:port", "[::1]:25" or "unix:/path". connect_timeout: seconds for name lookup and connecting;
+        command_timeout: seconds for each reply; data_timeout: seconds for a message to be taken, and again for the
+        reply to its final dot. Raises NextHopError; a refusal here is about us, not about a message: temporary.
+        """
+        connection = cls(await _connected(address, connect_timeout), command_timeout, data_timeout)
+        try:
+            await connection._greet(hostname)
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    async def _greet(self, hostname: str) -> None:
+        async with _guarded("greeting", self._command_timeout):
+            _welcome("greeting", await self._protocol.read_response())
+        response = await self._exchange(f"EHLO {hostname}".encode("ascii", "replace"))
+        _welcome("EHLO", response)
+        # The first line is the host's name. It is harmless among the keywords, and aiosmtplib drops an empty one.
+        words = (line.strip().partition(" ") for line in response.message.split("\n"))
+        self.keywords = {keyword.upper(): argument for keyword, _, argument in words}
+
+    @property
+    def usable(self) -> bool:
+        """Still connected, and nothing was said that nobody asked for."""
+        return self._protocol.is_connected and not self._protocol.out_of_step
+
+    async def command(self, line: bytes) -> Reply:
+        """Send one command, without CRLF, and return the reply: 2xx (3xx to DATA), 4xx or 5xx.
+
+        Raises NextHopError on 421, any other code, timeout, disconnect and what is no reply. Abort then.
+        """
+        return _checked(line, await self._exchange(line))
+
+    async def _exchange(self, line: bytes) -> SMTPResponse:
+        verb = _verb(line)
+        self._require_step(verb)
+        async with _guarded(verb, self._command_timeout):
+            return await self._protocol.execute_command(line)
+
+    async def content(self, content: Content) -> Reply:
+        """Send a message, dot-stuffed, with the final dot, and return the reply. DATA was answered 354 before.
+
+        Raises NextHopError as command does, and whatever the content itself raises. Abort then: the peer must not
+        take half a message for a whole one.
+        """
+        self._require_step("message")
+        async with _guarded("message", self._data_timeout):
+            complete = await self._protocol.write_content(content)
+        async with _guarded("final dot", self._data_timeout):
+            response = await self._protocol.read_response()
+        answer = _checked(b"final dot", response)
+        if complete:
+            return answer
+        if answer.positive:
+            raise NextHopError("message: accepted before its end", reply.NEXT_HOP_CONFUSED)
+        # A refusal in the middle is a refusal, but what follows would be read as commands.
+        self.abort()
+        return answer
+
+    def _require_step(self, stage: str) -> None:
+        if self._protocol.out_of_step:
+            raise NextHopError(f"{stage}: the peer had spoken unasked", reply.NEXT_HOP_CONFUSED)
+
+    def quit(self) -> None:
+        """Take leave without waiting for the answer. Only between transactions."""
+        stream = self._protocol.stream
+        if stream is not None and not stream.is_closing():
+            stream.write(b"QUIT\r\n")
+            stream.close()
+
+    def abort(self) -> None:
+        """Drop the connection with all that is not sent yet."""
+        if self._protocol.stream is not None:
+            self._protocol.stream.abort()
+
+
+class _Protocol(SMTPProtocol):
+    """aiosmtplib's, with a memory for what was said unasked, and with a message written as it is."""
+
+    out_of_step = False
+
+    @property
+    def stream(self) -> asyncio.WriteTransport | None:
+        """The transport while connected. uvloop's is one by its methods, not by its class."""
+        return cast(asyncio.WriteTransport | None, self.transport)
+
+    def data_received(self, data: bytes) -> None:
+        waiter = self._response_waiter
+        if not self._response_pending or (waiter is not None and waiter.done()):
+            self.out_of_step = True
+        super().data_received(data)
+        # A second reply in the same segment stays in the buffer and would be taken for the answer to the next command.
+        if waiter is not None and waiter.done() and self._buffer:
+            self.out_of_step = True
+
+    def eof_received(self) -> bool:
+        keep_open = super().eof_received()
+        # A plain close would first wait until all is written, to a peer that will never answer.
+        if self.stream is not None:
+            self.stream.abort()
+        return keep_open
+
+    async def write_content(self, content: Content) -> bool:
+        """Write all of it up to the final dot; false if the peer spoke or went before. Read what it said next."""
+        self._response_pending = True
+        pieces = content()
+        try:
+            for chunk in dot_stuffed(pieces):
+                if self.stream is None or self._response_waiter is None or self._response_waiter.done():
+                    return False
+                self.stream.write(chunk)
+                await self._drain_helper()
+        except ConnectionError:
+            return False
+        finally:
+            # A view that outlives us, in a traceback perhaps, would keep the message's file mapped.
+            _close(pieces)
+        return True
+
+
+def dot_stuffed(pieces: Iterable[bytes | memoryview]) -> Iterator[bytearray]:
+    """The content as it goes over the wire (RFC 5321 section 4.5.2), in chunks, up to and with the final dot.
+
+    A missing final CRLF is added. In a message every LF has a CR before it, so a dot after LF is a dot after CRLF; and
+    should that ever not hold, a peer that takes a bare LF for a line end still finds no end of data inside.
+    """
+    held = bytearray()
+    tail = b"\r\n"
+    for chunk in _chunks(pieces):
+        if held:
+            yield held
+        held = chunk.replace(b"\n.", b"\n..") if chunk.find(b"\n.") >= 0 else chunk
+        if chunk.startswith(b".") and tail.endswith(b"\n"):
+            held.insert(0, ord("."))
+        tail = (tail + chunk[-2:])[-2:]
+    held += b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n"
+    yield held
+
+
+def all_ascii(content: Content) -> bool:
+    """Whether the whole message is 7-bit."""
+    pieces = content()
+    try:
+        return all(chunk.isascii() for chunk in _chunks(pieces))
+    finally:
+        _close(pieces)
+
+
+def header_ascii(content: Content) -> bool:
+    """Whether the header of the message is 7-bit."""
+    pieces = content()
+    tail = b"\r\n"
+    try:
+        for chunk in _chunks(pieces):
+            text = tail + chunk
+            header, blank, _ = text.partition(b"\r\n\r\n")
+            if blank or not header.isascii():
+                return header.isascii()
+            tail = text[-3:]
+    finally:
+        _close(pieces)
+    return True
+
+
+def _chunks(pieces: Iterable[bytes | memoryview]) -> Iterator[bytearray]:
+    """The same bytes in copies of CHUNK bytes: a transport may keep what it is given, a memory map must not be kept."""
+    chunk = bytearray()
+    for piece in pieces:
+        with memoryview(piece) as view:
+            start = 0
+            while start < len(view):
+                end = start + CHUNK - len(chunk)
+                chunk += view[start:end]
+                start = end
+                if len(chunk) >= CHUNK:
+                    yield chunk
+                    chunk = bytearray()
+    if chunk:
+        yield chunk
+
+
+def _close(pieces: Iterator[bytes | memoryview]) -> None:
+    close = getattr(pieces, "close", None)
+    if close is not None:
+        close()
+
+
+async def _connected(address: str, seconds: float) -> _Protocol:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(seconds):
+            if address.startswith("unix:"):
+                _, protocol = await loop.create_unix_connection(_Protocol, address.removeprefix("unix:"))
+            else:
+                _, protocol = await loop.create_connection(_Protocol, *host_and_port(address))
+    except TimeoutError as error:
+        raise NextHopTimeoutError(f"connect: nothing within {seconds:g} s") from error
+    except (OSError, UnicodeError) as error:
+        raise NextHopError(f"connect: {error}") from error
+    return protocol
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Take "host:port" or "[::1]:port" apart. Raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal():
+        raise ValueError(f"{address!r} is not host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+@contextlib.asynccontextmanager
+async def _guarded(stage: str, seconds: float) -> AsyncIterator[None]:
+    """Translate what aiosmtplib and the transport raise, and wait no longer than this."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise NextHopTimeoutError(f"{stage}: nothing within {seconds:g} s") from error
+    except SMTPResponseException as error:
+        raise NextHopError(f"{stage}: {peer_reply(0, error.message).text}", reply.NEXT_HOP_CONFUSED) from error
+    except OSError as error:
+        raise NextHopError(f"{stage}: {error}", reply.NEXT_HOP_LOST) from error
+
+
+def _verb(line: bytes) -> str:
+    return line.split(b" ", 1)[0].decode("ascii", "replace")
+
+
+def _welcome(stage: str, response: SMTPResponse) -> None:
+    said = peer_reply(response.code, response.message)
+    if said.code // 100 in {4, 5}:
+        raise NextHopError(f"{stage}: {said}")
+    if said.code // 100 != 2:
+        raise NextHopError(f"{stage}: {said}", reply.NEXT_HOP_CONFUSED)
+
+
+def _checked(line: bytes, response: SMTPResponse) -> Reply:
+    said = peer_reply(response.code, response.message)
+    if said.code == 421:
+        # Passed on as it is, it would say that *we* close the connection.
+        raise NextHopError(f"{_verb(line)}: {said}", Reply(451, said.enhanced, said.text))
+    if said.code // 100 not in {3 if line == b"DATA" else 2, 4, 5}:
+        raise NextHopError(f"{_verb(line)}: {said}", reply.NEXT_HOP_CONFUSED)
+    return said
+
+
+def peer_reply(code: int, text: str) -> Reply:
+    """What a peer said, fit to be said again: printable ASCII, a few lines, not endless."""
+    ascii_text = text.encode("ascii", "backslashreplace").decode("ascii")
+    lines = [_NOT_PRINTABLE.sub("?", line) for line in ascii_text.split("\n")[:_MAX_REPLY_LINES]]
+    return Reply.of_peer(code, "\n".join(lines)[:_MAX_REPLY_TEXT])
