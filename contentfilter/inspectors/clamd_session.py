@@ -22,7 +22,7 @@ from contentfilter.message import Buffer
 
 Content = Buffer | memoryview
 
-_ANSWER = re.compile(rb"([1-9]\d{0,8}): (?:fd\[\d+\]|stream): (?:OK|(.+) FOUND)")
+_ANSWER = re.compile(rb"([1-9]\d{0,8}): (?:fd\[\d+\]|stream): (?:OK|(.+) FOUND)", re.DOTALL)
 _ERROR = re.compile(rb"(?:([1-9]\d{0,8}): )?(.*ERROR)", re.DOTALL)
 _LONGEST_ANSWER: Final = 8192
 _STREAM_CHUNK: Final = 1 << 18

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import asyncio
+import mmap
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contentfilter.envelope import Envelope, Recipient
+from contentfilter.errors import InspectorError
+from contentfilter.finding import Finding, Kind, Test
+from contentfilter.inspectors.spam_status import SpamStatus, parse_spam_status
+from contentfilter.inspectors.spamd import SpamdInspector
+from contentfilter.inspectors.spamd_input import scanner_input
+from contentfilter.message import Message
+from tests.fakes.scanner import Script, answering, closing_at_once, never_answering, never_reading, scripted_peer
+from tests.fakes.subject import subject_of
+
+RAW = b"Subject: hi\r\n\r\nhello\r\n"
+STATUS = b"X-Spam-Status: No, score=2.5 required=5.0 tests=A=1.5,B_2=1 autolearn=ham autolearn_force=no\r\n"
+ENVELOPE = Envelope("from@example.org", (Recipient("to@example.com"), Recipient('"odd one"@example.com')))
+ENVELOPE_FIELDS = (
+    b"Return-Path: <from@example.org>\r\nX-Envelope-From: <from@example.org>\r\n"
+    b'X-Envelope-To: <to@example.com>,\r\n <"odd one"@example.com>\r\n'
+)
+
+
+def reply(
+    spam: bytes = b"Spam: False ; 2.5 / 5.0\r\n", body: bytes = STATUS, first: bytes = b"SPAMD/1.1 0 EX_OK"
+) -> bytes:
+    return b"%b\r\nContent-length: %d\r\n%b\r\n%b" % (first, len(body), spam, body)
+
+
+async def inspect(path: Path, script: Script, timeout: float = 5.0) -> tuple[Finding, ...]:
+    async with scripted_peer(path / "spamd.sock", script) as address:
+        return await SpamdInspector(address, timeout=timeout).inspect(subject_of(RAW, envelope=ENVELOPE))
+
+
+async def test_score_tests_and_autolearn(tmp_path: Path) -> None:
+    (finding,) = await inspect(tmp_path, answering(reply()))
+    assert finding == Finding(
+        Kind.SPAM, "spamd", "spam score", score=2.5, tests=(Test("A", 1.5), Test("B_2", 1.0)), autolearn="ham"
+    )
+
+
+async def test_a_score_is_enough(tmp_path: Path) -> None:
+    (finding,) = await inspect(tmp_path, answering(reply(body=b"Subject: hi\r\n\r\n")))
+    assert (finding.score, finding.tests, finding.autolearn) == (2.5, (), "no")
+
+
+async def test_a_status_with_another_score_is_not_of_this_scan(tmp_path: Path) -> None:
+    (finding,) = await inspect(tmp_path, answering(reply(spam=b"Spam: True ; 7.5 / 5.0\r\n")))
+    assert (finding.score, finding.tests, finding.autolearn) == (7.5, (), "no")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(reply()[:-1], id="a byte short"),
+        pytest.param(reply() + b"x", id="a byte too many"),
+        pytest.param(reply()[:20], id="cut in the header"),
+        pytest.param(b"SPAMD/1.1 0 EX_OK\r\n\r\n", id="status only"),
+        pytest.param(reply(spam=b""), id="no Spam header"),
+        pytest.param(reply(spam=b"Spam: False\r\n"), id="no score"),
+        pytest.param(reply(spam=b"Spam: Maybe ; 1.0 / 5.0\r\n"), id="neither true nor false"),
+        pytest.param(reply(spam=b"Spam: False ; nan / 5.0\r\n"), id="score not a number"),
+        pytest.param(reply(spam=b"Spam: False ; inf / 5.0\r\n"), id="infinite score"),
+        pytest.param(reply(spam=b"Spam: False ; 1.0 / nan\r\n"), id="threshold not a number"),
+        pytest.param(reply(spam=b"Spam: False ; x / y\r\n"), id="words for numbers"),
+        pytest.param(reply(spam=b"Sp\xe4m: False ; 1.0 / 5.0\r\n"), id="8-bit header name"),
+        pytest.param(reply(spam=b"Spam: False ; \xff / 5.0\r\n"), id="8-bit score"),
+        pytest.param(reply(first=b"SPAMD/1.1 75 EX_TEMPFAIL"), id="temporary failure"),
+        pytest.param(reply(first=b"SPAMD/1.1 79 EX_TIMEOUT"), id="timeout of spamd"),
+        pytest.param(reply(first=b"SPAMD/1.1 67 EX_NOUSER"), id="no such user"),
+        pytest.param(reply(first=b"SPAMD/1.1 999 EX_UNKNOWN"), id="unknown error"),
+        pytest.param(reply(first=b"HTTP/1.1 200 OK"), id="another protocol"),
+        pytest.param(reply(first=b"SPAMD/1.1 zero EX_OK"), id="status in words"),
+        pytest.param(bytes(range(256)) * 10, id="garbage"),
+        pytest.param(b"A" * 10_000_000, id="10 MB without an end"),
+        pytest.param(b"SPAMD/1.1 0 EX_OK\r\n" + b"a: b\r\n" * 10_000, id="endless header"),
+    ],
+)
+async def test_anything_but_a_whole_answer_is_a_failure(tmp_path: Path, answer: bytes) -> None:
+    with pytest.raises(InspectorError):
+        await inspect(tmp_path, answering(answer))
+
+
+async def test_closed_at_once_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(InspectorError):
+        await inspect(tmp_path, closing_at_once)
+
+
+@pytest.mark.parametrize("script", [never_reading, never_answering])
+async def test_silence_is_a_failure(tmp_path: Path, script: Script) -> None:
+    with pytest.raises(InspectorError, match="in time"):
+        await inspect(tmp_path, script, timeout=0.1)
+
+
+async def test_dying_in_the_middle_is_a_failure(tmp_path: Path) -> None:
+    async def die(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(reply()[:30])
+        await writer.drain()
+        writer.transport.abort()
+
+    with pytest.raises(InspectorError):
+        await inspect(tmp_path, die)
+
+
+async def test_nobody_listening_is_a_failure(tmp_path: Path) -> None:
+    inspector = SpamdInspector(f"unix:{tmp_path}/none")
+    with pytest.raises(InspectorError):
+        await inspector.inspect(subject_of(RAW))
+    with pytest.raises(InspectorError):
+        await inspector.ping()
+
+
+@pytest.mark.parametrize("answer", [b"", b"SPAMD/1.5 0 PING\r\n", b"SPAMD/1.5 75 PONG\r\n", b"PONG\r\n"])
+async def test_ping_wants_pong(tmp_path: Path, answer: bytes) -> None:
+    async with scripted_peer(tmp_path / "spamd.sock", answering(answer)) as address:
+        with pytest.raises(InspectorError):
+            await SpamdInspector(address, timeout=5).ping()
+
+
+class RecordingSpamd:
+    """Answers every request and keeps it."""
+
+    def __init__(self, failing_user: bytes = b"nobody fails") -> None:
+        self.requests: list[bytes] = []
+        self._failing_user = failing_user
+        self.at_once = self.most_at_once = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
+        request = await reader.read()
+        self.requests.append(request)
+        writer.write(b"" if self._failing_user in request else reply())
+        await writer.drain()
+        self.at_once -= 1
+
+
+async def test_one_scan_for_each_user_in_order(tmp_path: Path) -> None:
+    spamd = RecordingSpamd()
+    async with scripted_peer(tmp_path / "spamd.sock", spamd) as address:
+        inspector = SpamdInspector(address, user="filter", concurrency=2)
+        findings = await inspector.inspect(subject_of(RAW, spam_users=("alice", "", "bob", "alice")))
+    assert [finding.user for finding in findings] == ["alice", "", "bob"]
+    users = sorted(request.partition(b"User: ")[2].partition(b"\r\n")[0] for request in spamd.requests)
+    assert users == [b"alice", b"bob", b"filter"]
+    assert spamd.most_at_once <= 2
+
+
+async def test_no_user_is_sent_where_none_is_configured(tmp_path: Path) -> None:
+    spamd = RecordingSpamd()
+    async with scripted_peer(tmp_path / "spamd.sock", spamd) as address:
+        await SpamdInspector(address).inspect(subject_of(RAW))
+    assert b"User:" not in spamd.requests[0]
+
+
+async def test_the_failure_of_one_user_is_the_failure_of_all(tmp_path: Path) -> None:
+    async with scripted_peer(tmp_path / "spamd.sock", RecordingSpamd(b"User: bob")) as address:
+        with pytest.raises(InspectorError):
+            await SpamdInspector(address).inspect(subject_of(RAW, spam_users=("alice", "bob")))
+
+
+@pytest.mark.parametrize("user", ["al\r\nice", "al ice", "al\0ice", "älice"])
+async def test_a_user_cannot_become_another_header(tmp_path: Path, user: str) -> None:
+    async with scripted_peer(tmp_path / "spamd.sock", answering(reply())) as address:
+        with pytest.raises(InspectorError, match="cannot be the name"):
+            await SpamdInspector(address).inspect(subject_of(RAW, spam_users=(user,)))
+
+
+def test_the_envelope_goes_before_the_message() -> None:
+    assert scanner_input(Message(RAW), ENVELOPE, 1000) == ENVELOPE_FIELDS + RAW
+    null_sender = scanner_input(Message(RAW), Envelope("", (Recipient("to@example.com"),)), 1000)
+    assert null_sender.startswith(
+        b"Return-Path: <>\r\nX-Envelope-From: <>\r\nX-Envelope-To: <to@example.com>\r\nSubject"
+    )
+
+
+def test_an_address_cannot_become_another_field() -> None:
+    sent = scanner_input(Message(RAW), Envelope("a\r\nX-Spam: b\x7f\0", ()), 1000)
+    assert sent.startswith(b"Return-Path: <a??X-Spam: b??>\r\nX-Envelope-From: <a??X-Spam: b??>\r\n")
+
+
+@pytest.mark.parametrize(
+    ("header", "left"),
+    [
+        (b"Return-Path: <evil@example.net>\r\nSubject: a\r\n", b"Subject: a\r\n"),
+        (b"Subject: a\r\nX-Envelope-From: evil\r\n\tfolded\r\n more\r\nTo: b\r\n", b"Subject: a\r\nTo: b\r\n"),
+        (b"Subject: a\r\nENVELOPE-sender : evil\r\nX-Envelope-To: evil\r\nTo: b\r\n", b"Subject: a\r\nTo: b\r\n"),
+        (b"X-My-Return-Path: a\r\nSubject: Return-Path: b\r\n", b"X-My-Return-Path: a\r\nSubject: Return-Path: b\r\n"),
+        (b"Subject: a\r\n Return-Path: folded, no field\r\n", b"Subject: a\r\n Return-Path: folded, no field\r\n"),
+    ],
+)
+def test_foreign_copies_of_envelope_fields_are_left_out(header: bytes, left: bytes) -> None:
+    body = b"\r\nReturn-Path: in the body\r\n"
+    assert scanner_input(Message(header + body), ENVELOPE, 1000) == ENVELOPE_FIELDS + left + body
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"),
+    [
+        (1000, b"A: b\r\n\r\none\r\ntwo\r\n"),
+        (18, b"A: b\r\n\r\none\r\ntwo\r\n"),
+        (17, b"A: b\r\n\r\none\r\n"),
+        (13, b"A: b\r\n\r\none\r\n"),
+        (12, b"A: b\r\n\r\n"),
+        (7, b"A: b\r\n"),
+        (3, b"A: "),
+    ],
+)
+def test_the_tail_is_cut_at_a_line(limit: int, kept: bytes) -> None:
+    raw = b"A: b\r\n\r\none\r\ntwo\r\n"
+    assert scanner_input(Message(raw), ENVELOPE, limit) == ENVELOPE_FIELDS + kept
+
+
+def test_a_mapped_message_can_be_closed_afterwards() -> None:
+    buffer = mmap.mmap(-1, len(RAW))
+    buffer[:] = RAW
+    with Message(buffer) as message:
+        assert scanner_input(message, ENVELOPE, 1000).endswith(RAW)
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (b"", SpamStatus()),
+        (b"Subject: X-Spam-Status: No, score=1\r\n", SpamStatus()),
+        (b"X-Spam-Status: No, score=-1.2 tests=none autolearn=unavailable\n", SpamStatus(-1.2, (), "unavailable")),
+        (b"X-Spam-Status: Yes, score=3 tests=A,B\r\n", SpamStatus(3.0, (Test("A"), Test("B")))),
+        (
+            b"X-Spam-Status: Yes, score=3 tests=[A=1, B=2] autolearn=spam",
+            SpamStatus(3.0, (Test("A", 1), Test("B", 2)), "spam"),
+        ),
+        (
+            b"X-Spam-Status: Yes, score=3 tests=A=1,\r\n\tB=-2.5,\r\n\tC=0.001 autolearn=disabled\r\n\tx=y\r\n",
+            SpamStatus(3.0, (Test("A", 1), Test("B", -2.5), Test("C", 0.001)), "disabled"),
+        ),
+        (b"X-Spam-Status: No, score=1 tests= autolearn=ham", SpamStatus(1.0, (), "ham")),
+        (b"X-Spam-Status: No, score=nan tests=A=nan,B=x autolearn=no", SpamStatus(None, (Test("A"), Test("B")))),
+        (b"Subject: a\nX-Spam-Status: No, score=1\nX-Spam-Status: Yes, score=2 tests=EVIL\n", SpamStatus(1.0)),
+    ],
+)
+def test_spam_status(header: bytes, status: SpamStatus) -> None:
+    assert parse_spam_status(header) == status
+
+
+@given(st.binary())
+def test_any_spam_status_parses(value: bytes) -> None:
+    parse_spam_status(b"X-Spam-Status: " + value)
+
+
+@given(st.lists(st.tuples(st.from_regex(r"[A-Z_0-9]{1,20}", fullmatch=True), st.integers(-9999, 9999))))
+def test_every_test_comes_back_however_it_is_folded(hits: list[tuple[str, int]]) -> None:
+    tests = [Test(name, score / 1000) for name, score in hits]
+    text = ",\n\t".join(f"{test.name}={test.score}" for test in tests) or "none"
+    status = parse_spam_status(f"X-Spam-Status: No, score=1.0\n\ttests={text} autolearn=no\n".encode())
+    assert status.tests == tuple(tests)
