@@ -78,6 +78,12 @@ class Part:
         """The content with its transfer encoding removed."""
         return self.buffer[self.start : self.end] if self.decoded is None else self.decoded
 
+    def head(self, size: int) -> bytes:
+        """The first bytes of the content, at most size of them, without copying the rest."""
+        if self.decoded is not None:
+            return self.decoded[:size]
+        return self.buffer[self.start : min(self.end, self.start + size)]
+
     @property
     def size(self) -> int:
         """Length of the content in bytes."""
