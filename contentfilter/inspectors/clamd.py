@@ -50,9 +50,9 @@ class _Item:
 
 @dataclass(slots=True)
 class _Results:
-    """What came of the scans so far."""
+    """What came of the scans so far: findings by the number of the scan, for answers come in any order."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: dict[int, Finding] = field(default_factory=dict)
     failure: str = ""
 
     def add(self, answer: Answer) -> None:
@@ -61,12 +61,16 @@ class _Results:
             self.failure = f"{answer.error} (part {answer.label})" if answer.label else answer.error
         elif answer.signature:
             kind = Kind.UNCHECKED if _NOT_A_VIRUS.match(answer.signature) else Kind.VIRUS
-            self.findings.append(Finding(kind, NAME, answer.signature, answer.label))
+            self.findings[answer.number] = Finding(kind, NAME, answer.signature, answer.label)
+
+    def in_order(self) -> tuple[Finding, ...]:
+        """The findings in the order of what was scanned, the whole message first."""
+        return tuple(self.findings[number] for number in sorted(self.findings))
 
     @property
     def infected(self) -> bool:
         """Whether a virus was found."""
-        return any(finding.kind is Kind.VIRUS for finding in self.findings)
+        return any(finding.kind is Kind.VIRUS for finding in self.findings.values())
 
 
 class ClamdInspector:
@@ -101,13 +105,13 @@ class ClamdInspector:
         except InspectorError:
             if not results.infected:
                 raise
-        return tuple(results.findings)
+        return results.in_order()
 
     async def scan_bytes(self, content: bytes) -> str:
         """The name of what clamd finds in the content, "" if nothing. For probes. Raises InspectorError."""
         results = _Results()
         await self._scan([_Item("", content)], results)
-        return results.findings[0].name if results.findings else ""
+        return next((finding.name for finding in results.in_order()), "")
 
     async def ping(self) -> None:
         """Ask whether clamd is there. Raises InspectorError if it does not answer as it should."""

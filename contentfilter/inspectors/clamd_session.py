@@ -30,8 +30,9 @@ _STREAM_CHUNK: Final = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What clamd says of one scan: the label it was submitted with, and a signature, or an error, or neither (OK)."""
+    """What clamd says of one scan: its number and label, and a signature, or an error, or neither (OK)."""
 
+    number: int
     label: str
     signature: str = ""
     error: str = ""
@@ -81,17 +82,17 @@ class Session:
         line = await self._line()
         match = _ANSWER.fullmatch(line)
         if match:
-            return Answer(self._take(match[1]), signature=printable(match[2] or b""))
+            return Answer(*self._take(match[1]), signature=printable(match[2] or b""))
         match = _ERROR.fullmatch(line)
         if match is None:
             raise InspectorError(f"clamd gave an answer that makes no sense: {printable(line)}")
         if match[1] is None:
             raise InspectorError(f"clamd refused: {printable(match[2])}")
-        return Answer(self._take(match[1]), error=printable(match[2]))
+        return Answer(*self._take(match[1]), error=printable(match[2]))
 
-    def _take(self, number: bytes) -> str:
+    def _take(self, number: bytes) -> tuple[int, str]:
         try:
-            return self._pending.pop(int(number))
+            return int(number), self._pending.pop(int(number))
         except KeyError as error:
             raise InspectorError(f"clamd answered for number {int(number)}, which is not outstanding") from error
 

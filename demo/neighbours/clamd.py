@@ -27,8 +27,8 @@ _DATABASE: Final = "\n".join(
 class Clamd:
     """clamd in a directory of its own, on a Unix socket and, if wanted, on a free TCP port of the loopback interface.
 
-    The configuration is our snippet plus options, lines of clamd.conf(5) that override nothing in it. Started and
-    answering PING once the context is entered. Raises MissingProgramError, StartError.
+    The configuration is our snippet, and options are lines of clamd.conf(5) that override it. Started and answering
+    PING once the context is entered. Raises MissingProgramError, StartError.
     """
 
     def __init__(self, directory: Path, *, tcp: bool = False, options: str = "") -> None:
@@ -74,8 +74,9 @@ class Clamd:
             f"DatabaseDirectory {database}",
             f"TemporaryDirectory {scratch}",
             *([f"TCPSocket {self._port}", "TCPAddr 127.0.0.1"] if self._port else []),
-            SNIPPET.read_text(),
+            # Of an option that is given twice clamd takes the first.
             self._options,
+            SNIPPET.read_text(),
         ]
         configuration = self._directory / "clamd.conf"
         configuration.write_text("\n".join(lines) + "\n")

@@ -1,0 +1,74 @@
+"""The real neighbours, started once for all integration tests. A missing program is an error that names its package."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from demo.neighbours.clamd import Clamd
+from demo.neighbours.postfix import Postfix
+from demo.neighbours.spamd import Spamd
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(scope="session")
+def open_directory() -> Iterator[Path]:
+    """A directory that servers can use which do not stay root, with a name short enough for a Unix socket in it."""
+    with tempfile.TemporaryDirectory(prefix="contentfilter-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def clamd(open_directory: Path) -> Iterator[Clamd]:
+    """A real clamd, on a Unix socket and on TCP."""
+    directory = open_directory / "clamd"
+    directory.mkdir()
+    with Clamd(directory, tcp=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def spamd(open_directory: Path) -> Iterator[Spamd]:
+    """A real spamd, on TCP. The user "strict" has preferences of its own."""
+    directory = open_directory / "spamd"
+    directory.mkdir()
+    with Spamd(directory, tcp=True, preferences={"strict": "score GTUBE 500"}) as running:
+        yield running
+
+
+@pytest.fixture
+def start_postfix(open_directory: Path) -> Iterator[Callable[..., Postfix]]:
+    """Start a Postfix with these arguments of :class:`Postfix`; it is stopped when the test ends."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can start Postfix")
+    with contextlib.ExitStack() as stack:
+
+        def start(**arguments: Any) -> Postfix:
+            directory = Path(tempfile.mkdtemp(prefix="postfix-", dir=open_directory))
+            directory.chmod(0o755)
+            return stack.enter_context(Postfix(directory, **arguments))
+
+        yield start
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a coroutine to its end, in a loop of each kind."""
+    factory = uvloop.new_event_loop if request.param == "uvloop" else None
+
+    def runner(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=factory) as loop:
+            return loop.run(coroutine)
+
+    return runner
