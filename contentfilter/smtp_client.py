@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from typing import cast
 
 from aiosmtplib import SMTPResponse, SMTPResponseException
@@ -171,7 +171,7 @@ class _Protocol(SMTPProtocol):
         return True
 
 
-def dot_stuffed(pieces: Iterable[bytes | memoryview]) -> Iterator[bytearray]:
+def dot_stuffed(pieces: Iterable[bytes | memoryview]) -> Generator[bytearray, None, None]:
     """The content as it goes over the wire (RFC 5321 section 4.5.2), in chunks, up to and with the final dot.
 
     A missing final CRLF is added. In a message every LF has a CR before it, so a dot after LF is a dot after CRLF; and
