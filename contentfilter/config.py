@@ -11,8 +11,6 @@ import ipaddress
 import os
 import socket
 import tomllib
-import types
-import typing
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -20,10 +18,11 @@ from typing import Annotated, Any
 
 import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
 
 from contentfilter.decision import OnFailure
 from contentfilter.errors import ConfigError
+from contentfilter.inspectors.banned import DEFAULT_EXTENSIONS, DEFAULT_NAMES, DEFAULT_TYPES, compile_patterns
+from contentfilter.inspectors.header import ALL_TESTS, HeaderTest
 from contentfilter.policy.settings import Policy, enum_by_value
 
 DEFAULT_PATH = Path("/etc/contentfilter/contentfilter.toml")
@@ -42,7 +41,7 @@ def _network(value: object) -> object:
 
 
 def _path(value: object) -> object:
-    return Path(value) if isinstance(value, str) and value else value
+    return Path(value) if isinstance(value, str) else value
 
 
 def _tuple(value: object) -> object:
@@ -75,14 +74,36 @@ def _domain(value: str) -> str:
     return value.lower()
 
 
+def _pattern(value: str) -> str:
+    compile_patterns([value])
+    return value
+
+
 DirectoryPath = Annotated[Path, BeforeValidator(_path)]
 NetworkValue = Annotated[Network, BeforeValidator(_network)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 SchemeEndpoint = Annotated[str, AfterValidator(_scheme_endpoint)]
 DomainPattern = Annotated[str, AfterValidator(_domain)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+HeaderTestKey = Annotated[HeaderTest, enum_by_value(HeaderTest)]
 FailureKey = Annotated[OnFailure, enum_by_value(OnFailure)]
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(gt=0)]
+
+
+_PLAIN_WORDS = {
+    "tuple_type": 'must be a list such as ["a", "b"]',
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "dict_type": "must be a table",
+    "mapping_type": "must be a table",
+    "string_type": 'must be a text in quotes ("")',
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "too_short": "must not be empty",
+}
+"""Our words for what pydantic says in Python's."""
 
 
 class Table(BaseModel):
@@ -95,86 +116,100 @@ class Listen(Table):
     """Where mail comes in."""
 
     addresses: Annotated[tuple[Endpoint, ...], BeforeValidator(_tuple), Field(min_length=1)] = Field(
-        ("127.0.0.1:10025",), description="host:port or unix:/path; each speaks SMTP to EHLO and LMTP to LHLO"
+        default=("127.0.0.1:10025",), description="host:port or unix:/path; each speaks SMTP to EHLO and LMTP to LHLO"
     )
     allow: Annotated[tuple[NetworkValue, ...], BeforeValidator(_tuple)] = Field(
-        (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
+        default=(ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
         description="networks that may connect; others get 554",
     )
-    unix_mode: str = Field("0660", pattern=r"^0?[0-7]{3}$", description="permissions of a Unix socket, octal")
-    max_connections: int = Field(200, gt=0, description="connections a worker serves at once; further ones get 421")
-    max_recipients: int = Field(2000, ge=100, description="recipients of one message; further ones get 452")
-    command_timeout: Seconds = Field(600.0, description="seconds without a command before the connection is closed")
-    data_timeout: Seconds = Field(180.0, description="seconds without a byte of DATA before the connection is closed")
+    unix_mode: str = Field(default="0660", pattern=r"^0?[0-7]{3}$", description="permissions of a Unix socket, octal")
+    max_connections: int = Field(
+        default=200, gt=0, description="connections a worker serves at once; further ones get 421"
+    )
+    max_recipients: int = Field(default=2000, ge=100, description="recipients of one message; further ones get 452")
+    command_timeout: Seconds = Field(
+        default=600.0, description="seconds without a command before the connection is closed"
+    )
+    data_timeout: Seconds = Field(
+        default=180.0, description="seconds without a byte of DATA before the connection is closed"
+    )
 
 
 class Limits(Table):
     """What one message may cost."""
 
-    message_size: Bytes = Field(104_857_600, description="bytes; larger messages get 552")
-    memory_threshold: Bytes = Field(1_048_576, description="bytes; larger messages wait in an anonymous file")
-    inspect_timeout: Seconds = Field(240.0, description="seconds for all inspectors together; below Postfix's patience")
-    max_hops: int = Field(100, gt=0, description="Received fields; more is a mail loop")
-    max_passes: int = Field(3, gt=0, description="Received fields of our own; more is a mail loop")
-    mime_depth: int = Field(16, gt=0, description="nested entities; deeper is unchecked")
-    mime_parts: int = Field(3000, gt=0, description="parts of a message; more is unchecked")
+    message_size: Bytes = Field(default=104_857_600, description="bytes; larger messages get 552")
+    memory_threshold: Bytes = Field(default=1_048_576, description="bytes; larger messages wait in an anonymous file")
+    inspect_timeout: Seconds = Field(
+        default=240.0, description="seconds for all inspectors together; below Postfix's patience"
+    )
+    max_hops: int = Field(default=100, gt=0, description="Received fields; more is a mail loop")
+    max_passes: int = Field(
+        default=3, gt=0, description="times that a message may pass through this filter; more is a mail loop"
+    )
+    mime_depth: int = Field(default=16, gt=0, description="nested entities; deeper is unchecked")
+    mime_parts: int = Field(default=3000, gt=0, description="parts of a message; more is unchecked")
 
 
 class NextHopTable(Table):
     """Where mail goes on: the smtpd of master.cf that has no content_filter."""
 
-    address: Endpoint = Field("127.0.0.1:10026", description="host:port or unix:/path")
-    connect_timeout: Seconds = Field(30.0, description="seconds")
-    command_timeout: Seconds = Field(120.0, description="seconds for each reply")
-    data_timeout: Seconds = Field(300.0, description="seconds for the reply to the message, and for sending it")
-    pool_size: int = Field(8, ge=0, description="idle connections that a worker keeps")
-    idle_timeout: Seconds = Field(60.0, description="seconds before an idle connection is closed")
+    address: Endpoint = Field(default="127.0.0.1:10026", description="host:port or unix:/path")
+    connect_timeout: Seconds = Field(default=30.0, description="seconds")
+    command_timeout: Seconds = Field(default=120.0, description="seconds for each reply")
+    data_timeout: Seconds = Field(default=300.0, description="seconds for the reply to the message, and for sending it")
+    pool_size: int = Field(default=8, ge=0, description="idle connections that a worker keeps")
+    idle_timeout: Seconds = Field(default=60.0, description="seconds before an idle connection is closed")
 
 
 class Domains(Table):
     """Who is at home here."""
 
     local: Annotated[tuple[DomainPattern, ...], BeforeValidator(_tuple)] = Field(
-        (),
+        default=(),
         description='domains whose recipients see X-Spam fields; ".example.org" is example.org and all below, "." all',
     )
-    recipient_delimiter: str = Field("+", max_length=1, description="as in Postfix; empty: none")
+    recipient_delimiter: str = Field(default="+", max_length=1, description="as in Postfix; empty: none")
 
 
 class ClamAV(Table):
     """The virus scanner."""
 
-    enabled: bool = Field(True, description="ask clamd")
-    socket: SchemeEndpoint = Field("unix:/run/clamav/clamd.ctl", description="unix:/path or tcp:host:port")
-    on_failure: FailureKey = Field(OnFailure.DEFER, description="when clamd cannot answer")
-    timeout: Seconds = Field(120.0, description="seconds for one message")
+    enabled: bool = Field(default=True, description="ask clamd")
+    socket: SchemeEndpoint = Field(default="unix:/run/clamav/clamd.ctl", description="unix:/path or tcp:host:port")
+    on_failure: FailureKey = Field(default=OnFailure.DEFER, description="when clamd cannot answer")
+    timeout: Seconds = Field(default=120.0, description="seconds for one message")
 
 
 class SpamAssassin(Table):
     """The spam scanner."""
 
-    enabled: bool = Field(True, description="ask spamd")
-    address: SchemeEndpoint = Field("tcp:127.0.0.1:783", description="tcp:host:port or unix:/path")
-    on_failure: FailureKey = Field(OnFailure.PASS, description="when spamd cannot answer")
-    timeout: Seconds = Field(180.0, description="seconds for one message")
-    size_limit: Bytes = Field(524_288, description="bytes; of larger messages spamd sees the beginning")
-    user: str = Field("", description="whose preferences apply unless a policy says otherwise; empty: spamd's own")
+    enabled: bool = Field(default=True, description="ask spamd")
+    address: SchemeEndpoint = Field(default="tcp:127.0.0.1:783", description="tcp:host:port or unix:/path")
+    on_failure: FailureKey = Field(default=OnFailure.PASS, description="when spamd cannot answer")
+    timeout: Seconds = Field(default=180.0, description="seconds for one message")
+    size_limit: Bytes = Field(default=524_288, description="bytes; of larger messages spamd sees the beginning")
+    user: str = Field(
+        default="", description="whose preferences apply unless a policy says otherwise; empty: spamd's own"
+    )
 
 
 class Quarantine(Table):
     """Where withheld messages wait."""
 
-    directory: DirectoryPath = Field(Path(), description="empty: quarantine below state_directory")
-    database: str = Field("", description="SQLAlchemy URL; empty: SQLite in index.sqlite below directory")
-    keep_days: float = Field(30.0, gt=0, description="quarantine expire deletes older items")
-    max_size: int = Field(0, ge=0, description="bytes; quarantine expire deletes the oldest items above; 0: no limit")
+    directory: DirectoryPath = Field(default=Path(), description="empty: quarantine below state_directory")
+    database: str = Field(default="", description="SQLAlchemy URL; empty: SQLite in index.sqlite below directory")
+    keep_days: float = Field(default=30.0, gt=0, description="quarantine expire deletes older items")
+    max_size: int = Field(
+        default=0, ge=0, description="bytes; quarantine expire deletes the oldest items above; 0: no limit"
+    )
 
 
 class Header(Table):
     """Which of the bad-header tests are made."""
 
-    tests: Annotated[tuple[HeaderTest, ...], BeforeValidator(_tuple)] = Field(
-        ALL_TESTS, description="what makes a header bad"
+    tests: Annotated[tuple[HeaderTestKey, ...], BeforeValidator(_tuple)] = Field(
+        default=ALL_TESTS, description="what makes a header bad"
     )
 
 
@@ -182,13 +217,13 @@ class Banned(Table):
     """Attachments that are not accepted."""
 
     extensions: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
-        DEFAULT_EXTENSIONS, description="endings of file names, without the dot"
+        default=DEFAULT_EXTENSIONS, description="endings of file names, without the dot"
     )
-    names: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
-        DEFAULT_NAMES, description="RE2 patterns searched for in file names, without regard to case"
+    names: Annotated[tuple[Pattern, ...], BeforeValidator(_tuple)] = Field(
+        default=DEFAULT_NAMES, description="RE2 patterns searched for in file names, without regard to case"
     )
     types: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
-        DEFAULT_TYPES, description="declared or detected types"
+        default=DEFAULT_TYPES, description="declared or detected types"
     )
 
 
@@ -212,22 +247,26 @@ class Log(Table):
     """Where the log goes and how much of it."""
 
     to: Annotated[LogDestination, enum_by_value(LogDestination)] = Field(
-        LogDestination.STDERR, description="stderr is what journald reads; syslog uses facility mail"
+        default=LogDestination.STDERR, description="stderr is what journald reads; syslog uses facility mail"
     )
     level: Annotated[LogLevel, enum_by_value(LogLevel)] = Field(
-        LogLevel.INFO, description="one line a message at info"
+        default=LogLevel.INFO, description="one line a message at info"
     )
-    syslog_address: str = Field("/dev/log", description="socket of the syslog daemon")
+    syslog_address: str = Field(default="/dev/log", description="socket of the syslog daemon")
 
 
 class Config(Table):
     """The whole configuration."""
 
     state_directory: DirectoryPath = Field(
-        Path("/var/lib/contentfilter"), description="what must survive a restart; the spool of large messages"
+        default=Path("/var/lib/contentfilter"), description="what must survive a restart; the spool of large messages"
     )
-    hostname: str = Field("", description="our name in header fields and greetings; empty: the host's own")
-    workers: int = Field(0, ge=0, le=256, description="processes; 0: one a core")
+    hostname: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="our name in header fields and greetings; empty: the host's own",
+    )
+    workers: int = Field(default=0, ge=0, le=256, description="processes; 0: one a core")
     listen: Listen = Listen()
     next_hop: NextHopTable = NextHopTable()
     domains: Domains = Domains()
@@ -236,7 +275,7 @@ class Config(Table):
     spamassassin: SpamAssassin = SpamAssassin()
     banned: Banned = Banned()
     header: Header = Header()
-    policy: Mapping[str, Policy] = Field({}, description="settings by recipient")
+    policy: Mapping[str, Policy] = Field(default={}, description="settings by recipient")
     quarantine: Quarantine = Quarantine()
     log: Log = Log()
 
@@ -301,7 +340,7 @@ def _first_error(error: ValidationError) -> str:
     place = f"[{'.'.join(_quoted(table) for table in tables)}] {key}" if tables else key
     if first["type"] == "extra_forbidden":
         return f"{place}: unknown key{_nearest(key, tables)}"
-    problem = first["msg"].removeprefix("Value error, ")
+    problem = _PLAIN_WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     return f"{place}: {problem[0].lower()}{problem[1:]}" + (f", not {first['input']!r}" if _shows(first) else "")
 
 
@@ -335,9 +374,7 @@ def _plain_value(value: object) -> Any:
     if isinstance(value, BaseModel):
         return plain(value)
     if isinstance(value, Mapping):
-        return {
-            key: plain(entry) if key == "default" else _set_values(entry) for key, entry in value.items()
-        }
+        return {key: plain(entry) if key == "default" else _set_values(entry) for key, entry in value.items()}
     if isinstance(value, tuple):
         return [_plain_value(item) for item in value]
     if isinstance(value, Enum):
@@ -354,3 +391,68 @@ def _set_values(entry: BaseModel) -> dict[str, Any]:
 def show(config: Config) -> str:
     """The configuration in effect, as TOML."""
     return tomli_w.dumps(plain(config))
+
+
+_REFERENCE_WIDTH = 110
+
+
+def reference() -> str:
+    """Every key with its meaning and default, commented out: the file that a postmaster starts from."""
+    lines = [
+        "# The configuration of contentfilter. Every key stands here with its meaning and its default;",
+        "# remove the # in front of a key to change it. After a change: contentfilter config check, then reload.",
+        "",
+    ]
+    tables = {name: value for name, value in _defaults(Config()) if isinstance(value, BaseModel)}
+    lines.extend(_reference_keys(Config()))
+    for name, table in tables.items():
+        lines += ["", f"# {_summary(table)}", f"[{name}]", *_reference_keys(table)]
+    lines += ["", "# Settings that apply to everybody, unless an entry below sets them.", "[policy.default]"]
+    lines += _reference_keys(Policy())
+    lines += [
+        "",
+        "# Settings of one recipient, a domain, or a domain and all below it. Key by key the most specific entry wins.",
+        '#[policy."user@example.org"]',
+        "#kill_level = 5.0",
+        '#[policy."@example.org"]',
+        '#spam_subject_tag2 = "***SPAM*** "',
+        '#[policy."@.example.org"]',
+        '#spam_action = "pass"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _defaults(table: BaseModel) -> Iterator[tuple[str, Any]]:
+    for name in type(table).model_fields:
+        yield name, getattr(table, name)
+
+
+def _summary(table: BaseModel) -> str:
+    return (type(table).__doc__ or "").strip().splitlines()[0]
+
+
+def _reference_keys(table: BaseModel) -> list[str]:
+    """The keys of a table that are no tables themselves."""
+    lines: list[str] = []
+    for name, value in _defaults(table):
+        if isinstance(value, BaseModel | Mapping):
+            continue
+        lines.append(f"# {type(table).model_fields[name].description}")
+        lines.extend(f"#{line}" for line in _assignment(name, _plain_value(value)))
+    return lines
+
+
+def _assignment(name: str, value: Any) -> list[str]:
+    """One key as TOML, a long list on several lines."""
+    if not isinstance(value, list):
+        return tomli_w.dumps({name: value}).splitlines()
+    items = [tomli_w.dumps({"": item}).partition(" = ")[2].strip() for item in value]
+    line = f"{name} = [{', '.join(items)}]"
+    if len(line) <= _REFERENCE_WIDTH:
+        return [line]
+    lines = [f"{name} = ["]
+    for item in items:
+        if len(lines) == 1 or len(lines[-1]) + len(item) > _REFERENCE_WIDTH:
+            lines.append("   ")
+        lines[-1] += f" {item},"
+    return [*lines, "]"]

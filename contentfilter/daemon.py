@@ -80,9 +80,7 @@ class Supervisor:
         self._fill()
         self._await_ready()
         notify_systemd("READY=1")
-        _log.info(
-            "ready: %d workers on %s", self.config.workers, ", ".join(self.config.listen.addresses)
-        )
+        _log.info("ready: %d workers on %s", self.config.workers, ", ".join(self.config.listen.addresses))
         while self._turn(signal.sigtimedwait(_SIGNALS, self._next_deadline())):
             pass
         return self._stop()

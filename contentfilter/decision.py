@@ -115,9 +115,7 @@ def _concerns(finding: Finding, policy: Policy) -> bool:
     return wants(policy, finding.inspector)
 
 
-def _present(
-    findings: Sequence[Finding], spam: Finding | None, size: int, policy: Policy
-) -> dict[Category, list[str]]:
+def _present(findings: Sequence[Finding], spam: Finding | None, size: int, policy: Policy) -> dict[Category, list[str]]:
     """The categories that apply, each with its reasons."""
     present: dict[Category, list[str]] = {}
     for finding in findings:

@@ -69,12 +69,10 @@ def _spam_fields(mark: SpamMark) -> Iterator[tuple[str, str]]:
     stars = min(_MOST_STARS, int(mark.score)) if mark.score >= 1 else 0
     if stars:
         yield "X-Spam-Level", "*" * stars
-    yield (
-        "X-Spam-Status",
-        f"{'Yes' if mark.flagged else 'No'}, score={score} tagged_above={format_level(mark.tagged_above)}"
-        f" required={format_level(mark.required)} tests=[{', '.join(map(str, mark.tests))}]"
-        f" autolearn={mark.autolearn}",
-    )
+    levels = f"tagged_above={format_level(mark.tagged_above)} required={format_level(mark.required)}"
+    tests = ", ".join(map(str, mark.tests))
+    answer = "Yes" if mark.flagged else "No"
+    yield "X-Spam-Status", f"{answer}, score={score} {levels} tests=[{tests}] autolearn={mark.autolearn}"
 
 
 def _fold(name: str, value: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Findings: facts that inspectors report. What they mean for a recipient is decided in :mod:`contentfilter.decision`."""
+"""Findings: facts that inspectors report. What they mean for a recipient :mod:`contentfilter.decision` decides."""
 
 from __future__ import annotations
 

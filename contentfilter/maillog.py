@@ -118,7 +118,9 @@ def _cause(error: Exception) -> str:
 
 def reported(mail_id: str, sender: str, recipients: Sequence[str]) -> None:
     """We told the sender ourselves of recipients that were refused."""
-    _log.info("(%s) reported to <%s> as failed: %s", mail_id, safe(sender), ",".join(f"<{safe(r)}>" for r in recipients))
+    _log.info(
+        "(%s) reported to <%s> as failed: %s", mail_id, safe(sender), ",".join(f"<{safe(r)}>" for r in recipients)
+    )
 
 
 def unreported(mail_id: str, recipients: Sequence[str], why: str, quarantine_id: str | None) -> None:

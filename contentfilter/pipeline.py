@@ -177,13 +177,17 @@ class Pipeline:
         """Keep, group, send. The outcomes stand in the order of the recipients."""
         if case.envelope.protocol is not Protocol.LMTP and must_wait(case.verdicts):
             return [
-                Outcome(recipient, verdict, verdict.reply if _defers(verdict) else reply.MIXED_DEFERRAL)
+                Outcome(recipient, verdict, _own_deferral(verdict) or reply.MIXED_DEFERRAL)
                 for recipient, verdict in _pairs(case)
             ]
         failed = await self._keep(case)  # 6
-        replies = [failed if verdict.quarantine and failed else verdict.reply for verdict in case.verdicts]
+        replies: list[Reply | None] = [
+            failed if verdict.quarantine and failed else verdict.reply for verdict in case.verdicts
+        ]
         for marking, members in _groups(case, replies).items():  # 7
-            if case.envelope.protocol is not Protocol.LMTP and any(one is not None and one.temporary for one in replies):
+            if case.envelope.protocol is not Protocol.LMTP and any(
+                one is not None and one.temporary for one in replies
+            ):
                 break  # the whole message will come again: nobody else is served twice
             answers = await self._send(case, marking, members)  # 8
             for index, answer in zip(members, answers, strict=True):
@@ -316,8 +320,8 @@ def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verd
     )
 
 
-def _defers(verdict: Verdict) -> bool:
-    return verdict.action is Action.DEFER
+def _own_deferral(verdict: Verdict) -> Reply | None:
+    return verdict.reply if verdict.action is Action.DEFER else None
 
 
 def _addresses(outcomes: Sequence[Outcome]) -> list[str]:

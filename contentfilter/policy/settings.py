@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import Annotated, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from contentfilter.verdict import Action, Category
 
@@ -25,7 +26,14 @@ def enum_by_value(kind: type[Enum]) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
+def _no_nan(value: float) -> float:
+    if math.isnan(value):
+        raise ValueError("must be a number, inf or -inf, not nan")
+    return value
+
+
 ActionKey = Annotated[Action, enum_by_value(Action)]
+Level = Annotated[float, AfterValidator(_no_nan)]
 
 
 class Policy(BaseModel):
@@ -33,33 +41,39 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    tag_level: float = Field(2.0, description="X-Spam fields from this score on; -inf: always")
-    tag2_level: float = Field(6.2, description="X-Spam-Flag: YES and the subject tag from this score on")
-    kill_level: float = Field(6.9, description="spam_action from this score on; inf: never")
-    quarantine_cutoff_level: float = Field(float("inf"), description="no quarantine copy of spam from this score on")
-    spam_subject_tag2: str = Field("", description="put before the Subject from tag2_level on; empty: no tag")
-    spam_user: str = Field("", description="whose SpamAssassin preferences apply; empty: [spamassassin] user")
+    tag_level: Level = Field(default=2.0, description="X-Spam fields from this score on; -inf: always")
+    tag2_level: Level = Field(default=6.2, description="X-Spam-Flag: YES and the subject tag from this score on")
+    kill_level: Level = Field(default=6.9, description="spam_action from this score on; inf: never")
+    quarantine_cutoff_level: Level = Field(
+        default=float("inf"), description="no quarantine copy of spam from this score on"
+    )
+    spam_subject_tag2: str = Field(default="", description="put before the Subject from tag2_level on; empty: no tag")
+    spam_user: str = Field(default="", description="whose SpamAssassin preferences apply; empty: [spamassassin] user")
 
-    virus_action: ActionKey = Field(Action.DISCARD, description="what to do with a virus")
-    banned_action: ActionKey = Field(Action.DISCARD, description="what to do with a banned attachment")
-    unchecked_action: ActionKey = Field(Action.DISCARD, description="what to do with content that cannot be inspected")
-    spam_action: ActionKey = Field(Action.DISCARD, description="what to do from kill_level on")
-    bad_header_action: ActionKey = Field(Action.PASS, description="what to do with a malformed header")
-    oversized_action: ActionKey = Field(Action.REJECT, description="what to do with a message over message_size_limit")
+    virus_action: ActionKey = Field(default=Action.DISCARD, description="what to do with a virus")
+    banned_action: ActionKey = Field(default=Action.DISCARD, description="what to do with a banned attachment")
+    unchecked_action: ActionKey = Field(
+        default=Action.DISCARD, description="what to do with content that cannot be inspected"
+    )
+    spam_action: ActionKey = Field(default=Action.DISCARD, description="what to do from kill_level on")
+    bad_header_action: ActionKey = Field(default=Action.PASS, description="what to do with a malformed header")
+    oversized_action: ActionKey = Field(
+        default=Action.REJECT, description="what to do with a message over message_size_limit"
+    )
 
-    virus_quarantine: bool = Field(True, description="keep a copy of a virus")
-    banned_quarantine: bool = Field(True, description="keep a copy of a message with a banned attachment")
-    unchecked_quarantine: bool = Field(True, description="keep a copy of what cannot be inspected")
-    spam_quarantine: bool = Field(True, description="keep a copy of spam, from kill_level on")
-    bad_header_quarantine: bool = Field(False, description="keep a copy of a message with a malformed header")
-    oversized_quarantine: bool = Field(False, description="keep a copy of a message over message_size_limit")
+    virus_quarantine: bool = Field(default=True, description="keep a copy of a virus")
+    banned_quarantine: bool = Field(default=True, description="keep a copy of a message with a banned attachment")
+    unchecked_quarantine: bool = Field(default=True, description="keep a copy of what cannot be inspected")
+    spam_quarantine: bool = Field(default=True, description="keep a copy of spam, from kill_level on")
+    bad_header_quarantine: bool = Field(default=False, description="keep a copy of a message with a malformed header")
+    oversized_quarantine: bool = Field(default=False, description="keep a copy of a message over message_size_limit")
 
-    bypass_virus_checks: bool = Field(False, description="do not scan for viruses")
-    bypass_banned_checks: bool = Field(False, description="do not look for banned attachments")
-    bypass_spam_checks: bool = Field(False, description="do not score")
-    bypass_header_checks: bool = Field(False, description="do not test the header")
+    bypass_virus_checks: bool = Field(default=False, description="do not scan for viruses")
+    bypass_banned_checks: bool = Field(default=False, description="do not look for banned attachments")
+    bypass_spam_checks: bool = Field(default=False, description="do not score")
+    bypass_header_checks: bool = Field(default=False, description="do not test the header")
 
-    message_size_limit: int = Field(0, ge=0, description="bytes; 0: only [limits] message_size applies")
+    message_size_limit: int = Field(default=0, ge=0, description="bytes; 0: only [limits] message_size applies")
 
     def action(self, category: Category) -> Action:
         """What to do with a message of this category. Clean and spammy mail passes."""

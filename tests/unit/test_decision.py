@@ -43,7 +43,13 @@ def spam(score: float, user: str = "") -> Finding:
         ([BANNED, UNCHECKED, spam(99)], {}, "banned", "discard", True),
         ([UNCHECKED, spam(99)], {}, "unchecked", "discard", True),
         ([BAD_HEADER], {}, "bad_header", "pass", False),
-        ([BAD_HEADER], {"bad_header_action": Action.REJECT, "bad_header_quarantine": True}, "bad_header", "reject", True),
+        (
+            [BAD_HEADER],
+            {"bad_header_action": Action.REJECT, "bad_header_quarantine": True},
+            "bad_header",
+            "reject",
+            True,
+        ),
         # Levels: at the level counts as above.
         ([spam(6.1)], {}, "clean", "pass", False),
         ([spam(6.2)], {}, "spammy", "pass", False),
@@ -72,9 +78,7 @@ def spam(score: float, user: str = "") -> Finding:
         ([], {"message_size_limit": 1000}, "clean", "pass", False),
     ],
 )
-def test_verdict(
-    findings: list[Finding], settings: dict[str, object], category: str, action: str, copy: bool
-) -> None:
+def test_verdict(findings: list[Finding], settings: dict[str, object], category: str, action: str, copy: bool) -> None:
     verdict = decide(Evidence(tuple(findings), size=1000), Policy.model_validate(settings), local=True)
     assert (verdict.category.word, verdict.action.value, verdict.quarantine) == (category, action, copy)
     assert verdict.reasons
@@ -217,9 +221,7 @@ def test_one_reply_for_all(given: list[tuple[Verdict, Reply]], answer: Reply, re
         ([(WITH_COPY, reply.QUARANTINED)], True, False),
     ],
 )
-def test_a_copy_is_taken_back_when_all_come_again(
-    given: list[tuple[Verdict, Reply]], single: bool, void: bool
-) -> None:
+def test_a_copy_is_taken_back_when_all_come_again(given: list[tuple[Verdict, Reply]], single: bool, void: bool) -> None:
     assert copy_is_void(outcomes(*given), single=single) is void
 
 

@@ -1,0 +1,5 @@
+"""python -m contentfilter."""
+
+from contentfilter.cli import main
+
+main()

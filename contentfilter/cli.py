@@ -1,0 +1,200 @@
+"""The command `contentfilter`. Results go to stdout, problems to stderr, exit codes are those of sysexits.h."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import click
+
+from contentfilter import config as configuration
+from contentfilter import maillog
+from contentfilter.config import Config
+from contentfilter.envelope import Envelope, Protocol, Recipient
+from contentfilter.errors import ConfigError, FilterError
+from contentfilter.message import Message, Spool
+
+_READ = 1 << 20
+
+config_option = click.option(
+    "--config",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Configuration file; else $CONTENTFILTER_CONFIG, else /etc/contentfilter/contentfilter.toml.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """Say what is wrong and leave."""
+    click.echo(f"contentfilter: {message}", err=True)
+    raise SystemExit(status)
+
+
+def load(path: Path | None) -> Config:
+    """The configuration, or a clear end."""
+    try:
+        return configuration.load(configuration.path_in_use(path))
+    except ConfigError as error:
+        fail(str(error), os.EX_CONFIG)
+
+
+def print_json(values: Any) -> None:
+    """One JSON document on stdout. ASCII only, so that nothing in it drives a terminal."""
+    click.echo(json.dumps(values, indent=2))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("contentfilter"), prog_name="contentfilter")
+def cli() -> None:
+    """A mail content filter behind Postfix."""
+
+
+@cli.command()
+@config_option
+def serve(path: Path | None) -> None:
+    """Run in the foreground. SIGTERM finishes what is in hand, SIGHUP reloads."""
+    from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
+    from contentfilter.daemon import Supervisor  # noqa: PLC0415
+
+    config = load(path)
+    try:
+        maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
+        config.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"{error.filename or config.log.syslog_address}: {error.strerror}", os.EX_OSFILE)
+    reload: Callable[[], Config] = partial(configuration.load, configuration.path_in_use(path))
+    try:
+        raise SystemExit(Supervisor(config, reload, worker.run).run())
+    except ConfigError as error:
+        fail(str(error), os.EX_CONFIG)
+
+
+@cli.command()
+@config_option
+@json_option
+@click.option("--mail-from", default="", help="Envelope sender; default: the null sender.")
+@click.option("--rcpt", "rcpts", multiple=True, help="Envelope recipient; may be repeated. Default: postmaster.")
+@click.argument("file", type=click.File("rb"))
+def check(path: Path | None, as_json: bool, mail_from: str, rcpts: tuple[str, ...], file: BinaryIO) -> None:
+    """Judge the message in FILE (- is stdin) as the daemon would; send and store nothing."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from contentfilter import presentation  # noqa: PLC0415
+
+    config = load(path)
+    maillog.set_up("stderr", "error")
+    envelope = Envelope(mail_from, tuple(Recipient(rcpt) for rcpt in rcpts or ("postmaster",)), protocol=Protocol.LMTP)
+    with _spooled(file, config) as message:
+        try:
+            case = asyncio.run(_judge(config, envelope, message))
+        except FilterError as error:
+            fail(f"{error} ({error.reply})", os.EX_TEMPFAIL if error.reply.temporary else os.EX_DATAERR)
+        if as_json:
+            print_json(presentation.case_values(case))
+        else:
+            Console().print(presentation.case_text(case))
+
+
+def _spooled(file: BinaryIO, config: Config) -> Message:
+    spool = Spool(config.state_directory, sys.maxsize)
+    while chunk := file.read(_READ):
+        spool.write(chunk)
+    return spool.finish()
+
+
+async def _judge(config: Config, envelope: Envelope, message: Message) -> Any:
+    from contentfilter import worker  # noqa: PLC0415
+    from contentfilter.mail_id import new_id  # noqa: PLC0415
+
+    next_hop = worker.next_hop_for(config)
+    try:
+        return await worker.pipeline_for(config, next_hop).judge(new_id(), envelope, message)
+    finally:
+        await next_hop.close()
+
+
+@cli.group("config")
+def config_group() -> None:
+    """Look at the configuration."""
+
+
+@config_group.command("check")
+@config_option
+def config_check(path: Path | None) -> None:
+    """Say whether the configuration can be used; exit 78 if not."""
+    load(path)
+    click.echo(f"{configuration.path_in_use(path)}: ok")
+
+
+@config_group.command("show")
+@config_option
+@json_option
+@click.option("--defaults", is_flag=True, help="Every key with its meaning and default, as a file to start from.")
+def config_show(path: Path | None, as_json: bool, defaults: bool) -> None:
+    """Show the configuration in effect, every key."""
+    if defaults:
+        click.echo(configuration.reference(), nl=False)
+        return
+    config = load(path)
+    if as_json:
+        print_json(configuration.plain(config))
+    else:
+        click.echo(configuration.show(config), nl=False)
+
+
+@cli.command()
+@config_option
+@json_option
+@click.option(
+    "--postfix-config",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Postfix's configuration directory, if it is not the default one.",
+)
+def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> None:
+    """Is each neighbour there, does it answer as it should, and what to do if not. Exit 1 if something failed."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from contentfilter import presentation, worker  # noqa: PLC0415
+    from contentfilter.doctor import PostconfCommand, State, examine  # noqa: PLC0415
+
+    config = load(path)
+    maillog.set_up("stderr", "error")
+    diagnoses = asyncio.run(
+        examine(
+            config,
+            worker.clamd_for(config),
+            worker.spamd_for(config),
+            worker.next_hop_for(config),
+            PostconfCommand(postfix_config),
+        )
+    )
+    if as_json:
+        print_json(presentation.diagnosis_values(diagnoses))
+    else:
+        presentation.show_diagnoses(Console(), diagnoses)
+    raise SystemExit(any(one.state is State.ILL for one in diagnoses))
+
+
+def main() -> None:
+    """Run the command; no traceback for what a user or the system can put right."""
+    try:
+        cli.main(prog_name="contentfilter", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        raise SystemExit(os.EX_USAGE) from None
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(os.EX_NOINPUT if isinstance(error, click.FileError) else os.EX_USAGE) from None
+    except (click.Abort, KeyboardInterrupt):
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(os.EX_OK) from None

@@ -1,0 +1,239 @@
+"""The doctor: is each neighbour there, does it answer as it should, and if not, what to do.
+
+Nothing is changed and no mail is sent: clamd is shown the EICAR text, spamd the GTUBE text, the next hop is asked for
+its EHLO keywords, and Postfix's own postconf tells of the classic mistakes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from contentfilter.config import Config
+from contentfilter.domains import LocalDomains
+from contentfilter.errors import InspectorError, NextHopError
+from contentfilter.inspectors.clamd import EICAR, ClamdInspector
+from contentfilter.inspectors.spamd import SpamdInspector
+from contentfilter.next_hop import NextHop
+
+_POSTCONF_SECONDS = 20
+_GTUBE_SCORE = 5.0
+
+
+class State(Enum):
+    """How serious a diagnosis is."""
+
+    WELL = "ok"
+    ODD = "warning"
+    ILL = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One thing that was looked at. advice: what to do, "" if nothing."""
+
+    about: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+class Postconf(Protocol):
+    """Asks Postfix for its configuration."""
+
+    def main(self, parameter: str) -> str:
+        """A main.cf parameter, expanded."""
+        ...
+
+    def overrides(self) -> Mapping[str, str]:
+        """The -o options of master.cf, as "service/type/parameter": value."""
+        ...
+
+
+class PostconfError(Exception):
+    """Postfix's configuration cannot be asked for."""
+
+
+class PostconfCommand:
+    """postconf(1), for the instance that has its configuration in directory (None: the default one)."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._options = ["-c", str(directory)] if directory else []
+
+    def main(self, parameter: str) -> str:
+        """A main.cf parameter, expanded. Raises PostconfError."""
+        return self._run("-hx", parameter).strip()
+
+    def overrides(self) -> Mapping[str, str]:
+        """The -o options of master.cf. Raises PostconfError."""
+        pairs = (line.partition(" = ") for line in self._run("-P").splitlines())
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
+    def _run(self, *arguments: str) -> str:
+        program = shutil.which("postconf", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        if program is None:
+            raise PostconfError("no postconf on this host")
+        try:
+            done = subprocess.run(  # noqa: S603 - a fixed program with fixed arguments
+                [program, *self._options, *arguments],
+                capture_output=True,
+                text=True,
+                timeout=_POSTCONF_SECONDS,
+                check=True,
+            )
+        except subprocess.CalledProcessError as error:
+            raise PostconfError(
+                error.stderr.strip().splitlines()[-1] if error.stderr.strip() else str(error)
+            ) from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise PostconfError(str(error)) from error
+        return done.stdout
+
+
+async def examine(
+    config: Config, clamd: ClamdInspector, spamd: SpamdInspector, next_hop: NextHop, postconf: Postconf
+) -> list[Diagnosis]:
+    """Look at everything; what is switched off is not looked at."""
+    diagnoses = list(_directories(config))
+    if config.clamav.enabled:
+        diagnoses.append(await _clamd(config, clamd))
+    if config.spamassassin.enabled:
+        diagnoses.append(await _spamd(config, spamd))
+    diagnoses.append(await _next_hop(config, next_hop))
+    diagnoses.extend(await asyncio.to_thread(lambda: list(_postfix(config, postconf))))
+    diagnoses.extend(_domains(config))
+    return diagnoses
+
+
+def _directories(config: Config) -> Iterator[Diagnosis]:
+    for about, path in (
+        ("state_directory", config.state_directory),
+        ("[quarantine] directory", config.quarantine.directory),
+    ):
+        place = path if path.exists() else path.parent
+        if os.access(place, os.W_OK | os.X_OK):
+            yield Diagnosis(about, State.WELL, f"{path} is writable" if path.exists() else f"{path} will be made")
+        else:
+            advice = "make it, owned by the user that the filter runs as; doctor looks as the user that you are"
+            yield Diagnosis(about, State.ILL, f"{path} is missing or not writable", advice)
+
+
+async def _clamd(config: Config, clamd: ClamdInspector) -> Diagnosis:
+    about = f"clamd at {config.clamav.socket}"
+    try:
+        version = await clamd.version()
+        found = await clamd.scan_bytes(EICAR)
+    except InspectorError as error:
+        return Diagnosis(about, State.ILL, str(error), _clamd_advice(config, error))
+    if not found:
+        return Diagnosis(about, State.ILL, f"{version} does not find EICAR", "load a signature database (freshclam)")
+    return Diagnosis(about, State.WELL, f"{version} finds EICAR as {found}")
+
+
+def _clamd_advice(config: Config, error: InspectorError) -> str:
+    path = config.clamav.socket.removeprefix("unix:")
+    if isinstance(error.__cause__, PermissionError):
+        return f"let the filter's user open {path}: add it to the socket's group (adduser USER clamav)"
+    if isinstance(error.__cause__, FileNotFoundError):
+        return f"start clamav-daemon, or set [clamav] socket to its LocalSocket; {path} does not exist"
+    return "start clamav-daemon, and compare [clamav] socket with clamd.conf"
+
+
+async def _spamd(config: Config, spamd: SpamdInspector) -> Diagnosis:
+    about = f"spamd at {config.spamassassin.address}"
+    try:
+        finding = await spamd.probe()
+    except InspectorError as error:
+        return Diagnosis(
+            about, State.ILL, str(error), "start spamd, and compare [spamassassin] address with its options"
+        )
+    if finding.score < _GTUBE_SCORE:
+        advice = "look at spamd's log: are its rules there (sa-update)?"
+        return Diagnosis(about, State.ILL, f"GTUBE scores only {finding.score:g}", advice)
+    if any(test.score is None for test in finding.tests) or not finding.tests:
+        advice = "tests will show without scores: put conf/spamassassin/contentfilter.cf into /etc/spamassassin"
+        return Diagnosis(about, State.ODD, f"GTUBE scores {finding.score:g}, tests have no scores", advice)
+    return Diagnosis(about, State.WELL, f"GTUBE scores {finding.score:g}, tests have scores")
+
+
+async def _next_hop(config: Config, next_hop: NextHop) -> Diagnosis:
+    about = f"next hop at {config.next_hop.address}"
+    try:
+        keywords = await next_hop.capabilities()
+    except NextHopError as error:
+        advice = "add the reinjection service of master.cf.example to master.cf, and reload Postfix"
+        return Diagnosis(about, State.ILL, str(error), advice)
+    if "XFORWARD" not in keywords:
+        advice = "set smtpd_authorized_xforward_hosts=127.0.0.0/8 for that service: Postfix offers it to those only"
+        return Diagnosis(about, State.ODD, "does not permit XFORWARD, so its log will name us as the client", advice)
+    missing = [word for word in ("DSN", "8BITMIME", "SMTPUTF8") if word not in keywords]
+    if missing:
+        advice = "look for smtpd_discard_ehlo_keywords in main.cf and master.cf"
+        return Diagnosis(about, State.ODD, f"does not offer {', '.join(missing)}", advice)
+    return Diagnosis(about, State.WELL, "permits XFORWARD, offers DSN, 8BITMIME and SMTPUTF8")
+
+
+def _postfix(config: Config, postconf: Postconf) -> Iterator[Diagnosis]:
+    try:
+        yield _loop(config, postconf)
+        yield _address_mappings(postconf)
+        yield from _foreign_domains(config, postconf)
+    except PostconfError as error:
+        advice = "run doctor on the Postfix host, or name its directory with --postfix-config"
+        yield Diagnosis("Postfix", State.ODD, f"its configuration cannot be asked for: {error}", advice)
+
+
+def _loop(config: Config, postconf: Postconf) -> Diagnosis:
+    """Whether what we reinject comes back to us."""
+    about = "reinjection port"
+    port = config.next_hop.address.rpartition(":")[2]
+    filters = [
+        value
+        for name, value in postconf.overrides().items()
+        if name.split("/")[0].rpartition(":")[2] == port and name.endswith("/inet/content_filter")
+    ]
+    if not filters:
+        filters = [postconf.main("content_filter")]
+    if filters == [""]:
+        return Diagnosis(about, State.WELL, "has no content_filter")
+    advice = f"mail will loop: put  -o content_filter=  below the service on port {port} in master.cf"
+    return Diagnosis(about, State.ILL, f"content_filter is {filters[0]} on port {port}", advice)
+
+
+def _address_mappings(postconf: Postconf) -> Diagnosis:
+    about = "address mappings"
+    options = postconf.main("receive_override_options")
+    if not postconf.main("content_filter"):
+        return Diagnosis(about, State.ODD, "main.cf has no content_filter", "see conf/main.cf.snippet")
+    if "no_address_mappings" not in options:
+        advice = "aliases are expanded twice, so some get mail twice: receive_override_options = no_address_mappings"
+        return Diagnosis(about, State.ODD, "made before and after the filter", advice)
+    return Diagnosis(about, State.WELL, "made once, after the filter")
+
+
+def _foreign_domains(config: Config, postconf: Postconf) -> Iterator[Diagnosis]:
+    """Domains that Postfix delivers or relays for, and that [domains] local does not know."""
+    local = LocalDomains(config.domains.local)
+    words: Sequence[str] = " ".join(
+        postconf.main(name) for name in ("mydestination", "virtual_mailbox_domains", "relay_domains")
+    ).replace(",", " ").split()  # fmt: skip
+    domains = [word for word in words if "/" not in word and ":" not in word and "." in word.strip(".")]
+    missing = sorted({domain for domain in domains if not local.has(f"x@{domain.lstrip('.')}")})
+    if missing:
+        advice = "add them to [domains] local: their recipients get no X-Spam fields and no subject tag"
+        yield Diagnosis("Postfix's domains", State.ODD, f"not local here: {', '.join(missing[:10])}", advice)
+
+
+def _domains(config: Config) -> Iterator[Diagnosis]:
+    if not config.domains.local:
+        advice = 'set [domains] local = ["example.org"] to your domains'
+        yield Diagnosis("[domains] local", State.ODD, "is empty, so nobody gets X-Spam fields", advice)
+    else:
+        yield Diagnosis("[domains] local", State.WELL, ", ".join(config.domains.local[:10]))

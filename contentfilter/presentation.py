@@ -1,0 +1,156 @@
+"""What `contentfilter check` and `contentfilter doctor` show: for people as text, for programs as JSON values.
+
+Whatever a message says about itself goes through :func:`printable`, so that it cannot drive the terminal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from contentfilter.decision import format_level
+from contentfilter.doctor import Diagnosis, State
+from contentfilter.finding import Finding, Kind
+from contentfilter.mime import Part
+from contentfilter.pipeline import Case
+from contentfilter.printable import printable
+from contentfilter.verdict import Action
+
+_COLOURS = {Action.PASS: "green", Action.DISCARD: "red", Action.REJECT: "red", Action.DEFER: "yellow"}
+_STATES = {State.WELL: ("ok", "green"), State.ODD: ("!!", "yellow"), State.ILL: ("XX", "red")}
+
+
+def case_values(case: Case) -> dict[str, Any]:
+    """A judged message as values that JSON knows."""
+    return {
+        "size": len(case.message),
+        "score": case.score,
+        "parts": [_part_values(part) for part in case.tree.parts],
+        "ambiguities": [{"name": one.name, "part": one.path, "offset": one.offset} for one in case.tree.ambiguities],
+        "limits_exceeded": list(case.tree.exceeded),
+        "findings": [_finding_values(finding) for finding in case.evidence.findings],
+        "virus_scanned": case.evidence.virus_scanned,
+        "recipients": [
+            {
+                "address": recipient.address,
+                "category": verdict.category.word,
+                "action": verdict.action.value,
+                "quarantine": verdict.quarantine,
+                "reply": str(verdict.reply) if verdict.reply else None,
+                "reasons": list(verdict.reasons),
+                "tag_level": _number(policy.tag_level),
+                "tag2_level": _number(policy.tag2_level),
+                "kill_level": _number(policy.kill_level),
+            }
+            for recipient, policy, verdict in zip(case.envelope.recipients, case.policies, case.verdicts, strict=True)
+        ],
+    }
+
+
+def _number(level: float) -> float | None:
+    return level if math.isfinite(level) else None
+
+
+def _part_values(part: Part) -> dict[str, Any]:
+    return {
+        "path": part.path,
+        "type": part.declared_type,
+        "names": list(part.names),
+        "encoding": part.encoding,
+        "disposition": part.disposition,
+        "size": part.size,
+        "readings": list(part.readings),
+    }
+
+
+def _finding_values(finding: Finding) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "kind": finding.kind.value,
+        "inspector": finding.inspector,
+        "name": finding.name,
+        "part": finding.part,
+    }
+    if finding.kind is Kind.SPAM:
+        values |= {"score": finding.score, "tests": {test.name: test.score for test in finding.tests}}
+    return values
+
+
+def case_text(case: Case) -> RenderableType:
+    """A judged message for people: the tree of parts, what was found, and each recipient's verdict with the reason."""
+    return Group(_tree(case), Text(), _findings(case), Text(), _verdicts(case))
+
+
+def _tree(case: Case) -> Tree:
+    nodes: dict[str, Tree] = {}
+    top = Tree(Text(f"message, {len(case.message)} bytes"))
+    for part in case.tree.parts:
+        nodes[part.path] = nodes.get(part.parent, top).add(_part_line(part))
+    for ambiguity in case.tree.ambiguities:
+        nodes.get(ambiguity.path, top).add(Text(f"ambiguous: {ambiguity.name}", style="yellow"))
+    for limit in case.tree.exceeded:
+        top.add(Text(f"over the limit: {limit}", style="red"))
+    return top
+
+
+def _part_line(part: Part) -> Text:
+    line = Text(f"{part.path} ", style="dim")
+    line.append(printable(part.declared_type), style="bold")
+    for name in part.names:
+        line.append(f' "{printable(name)}"', style="cyan")
+    line.append(f", {part.size} bytes", style="default")
+    if part.readings:
+        line.append(f" (if read otherwise: {', '.join(part.readings)})", style="yellow")
+    return line
+
+
+def _findings(case: Case) -> Table:
+    table = Table(title="Findings", title_justify="left", box=None, pad_edge=False)
+    for heading in ("kind", "inspector", "part", "what"):
+        table.add_column(heading, overflow="fold")
+    for finding in case.evidence.findings:
+        what = printable(finding.name)
+        if finding.kind is Kind.SPAM:
+            what = f"score {format_level(finding.score)}: {', '.join(map(str, finding.tests)) or 'no tests'}"
+        table.add_row(finding.kind.value, finding.inspector, finding.part, Text(what))
+    if not case.evidence.findings:
+        table.add_row("none", "", "", "")
+    return table
+
+
+def _verdicts(case: Case) -> Table:
+    table = Table(title="Verdicts", title_justify="left", box=None, pad_edge=False)
+    for heading in ("recipient", "category", "action", "quarantine", "because"):
+        table.add_column(heading, overflow="fold")
+    for recipient, verdict in zip(case.envelope.recipients, case.verdicts, strict=True):
+        table.add_row(
+            Text(printable(recipient.address)),
+            verdict.category.word,
+            Text(verdict.action.value, style=_COLOURS[verdict.action]),
+            "yes" if verdict.quarantine else "no",
+            Text("\n".join(printable(reason) for reason in verdict.reasons)),
+        )
+    return table
+
+
+def diagnosis_values(diagnoses: Iterable[Diagnosis]) -> list[dict[str, str]]:
+    """The doctor's findings as values that JSON knows."""
+    return [
+        {"about": one.about, "state": one.state.value, "found": one.found, "advice": one.advice} for one in diagnoses
+    ]
+
+
+def show_diagnoses(console: Console, diagnoses: Iterable[Diagnosis]) -> None:
+    """The doctor's findings for people, the advice below what it is about."""
+    for one in diagnoses:
+        word, colour = _STATES[one.state]
+        line = Text(f"{word} ", style=colour)
+        line.append(f"{one.about}: {printable(one.found)}", style="default")
+        console.print(line, soft_wrap=True)
+        if one.advice:
+            console.print(Text(f"   -> {printable(one.advice)}", style="bold"), soft_wrap=True)

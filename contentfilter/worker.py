@@ -1,0 +1,137 @@
+"""A worker process: the bill of materials, and the loop that serves the sockets until it is told to finish."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Sequence
+
+import uvloop
+
+from contentfilter.config import Config
+from contentfilter.daemon import DRAIN_SECONDS
+from contentfilter.domains import LocalDomains
+from contentfilter.inspectors import Inspector
+from contentfilter.inspectors.banned import BannedInspector, BannedSettings
+from contentfilter.inspectors.clamd import ClamdInspector
+from contentfilter.inspectors.header import HeaderInspector, HeaderSettings
+from contentfilter.inspectors.spamd import SpamdInspector
+from contentfilter.intake.listener import Listener
+from contentfilter.intake.settings import IntakeSettings
+from contentfilter.mime import Limits
+from contentfilter.next_hop import NextHop, NextHopSettings
+from contentfilter.pipeline import Pipeline, Site
+from contentfilter.policy.lookup import Policies
+from contentfilter.policy.toml import TomlSource
+from quarantine.store import Quarantine
+
+
+def run(config: Config, sockets: Sequence[socket.socket], ready: int) -> None:
+    """Serve until SIGTERM, then finish what is in hand. ready: a descriptor that gets a byte once we serve."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config, sockets, ready))
+
+
+async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    next_hop = next_hop_for(config)
+    pipeline = pipeline_for(config, next_hop)
+    listener = Listener(pipeline.handle, intake_settings(config))
+    serving = [asyncio.create_task(listener.serve(sock)) for sock in sockets]
+    os.write(ready, b"r")
+    os.close(ready)
+    await stop.wait()
+    await listener.drain(DRAIN_SECONDS)
+    await asyncio.gather(*serving)
+    await next_hop.close()
+
+
+def pipeline_for(config: Config, next_hop: NextHop) -> Pipeline:
+    """The journey, with everybody who has a part in it."""
+    quarantine = Quarantine(config.quarantine.directory, config.quarantine.database)
+    return Pipeline(site_for(config), policies_for(config), inspectors_for(config), next_hop, quarantine)
+
+
+def site_for(config: Config) -> Site:
+    """Who we are, for the pipeline."""
+    return Site(
+        hostname=config.hostname,
+        local=LocalDomains(config.domains.local),
+        inspect_timeout=config.limits.inspect_timeout,
+        max_hops=config.limits.max_hops,
+        max_passes=config.limits.max_passes,
+        mime_limits=Limits(depth=config.limits.mime_depth, parts=config.limits.mime_parts),
+        on_failure={"clamd": config.clamav.on_failure, "spamd": config.spamassassin.on_failure},
+    )
+
+
+def policies_for(config: Config) -> Policies:
+    """Where recipients' settings come from."""
+    source = TomlSource(config.recipient_policies)
+    return Policies(config.default_policy, [source], config.domains.recipient_delimiter)
+
+
+def inspectors_for(config: Config) -> tuple[Inspector, ...]:
+    """Everybody who looks at a message."""
+    inspectors: list[Inspector] = [
+        BannedInspector(
+            BannedSettings(extensions=config.banned.extensions, names=config.banned.names, types=config.banned.types)
+        ),
+        HeaderInspector(HeaderSettings(tests=config.header.tests)),
+    ]
+    if config.clamav.enabled:
+        inspectors.append(clamd_for(config))
+    if config.spamassassin.enabled:
+        inspectors.append(spamd_for(config))
+    return tuple(inspectors)
+
+
+def clamd_for(config: Config) -> ClamdInspector:
+    """The virus scanner."""
+    return ClamdInspector(config.clamav.socket, timeout=config.clamav.timeout)
+
+
+def spamd_for(config: Config) -> SpamdInspector:
+    """The spam scanner."""
+    return SpamdInspector(
+        config.spamassassin.address,
+        user=config.spamassassin.user,
+        timeout=config.spamassassin.timeout,
+        size_limit=config.spamassassin.size_limit,
+    )
+
+
+def next_hop_for(config: Config) -> NextHop:
+    """The way out."""
+    hop = config.next_hop
+    return NextHop(
+        NextHopSettings(
+            address=hop.address,
+            hostname=config.hostname,
+            connect_timeout=hop.connect_timeout,
+            command_timeout=hop.command_timeout,
+            data_timeout=hop.data_timeout,
+            pool_size=hop.pool_size,
+            idle_timeout=hop.idle_timeout,
+        )
+    )
+
+
+def intake_settings(config: Config) -> IntakeSettings:
+    """The way in."""
+    return IntakeSettings(
+        hostname=config.hostname,
+        spool_directory=config.state_directory,
+        allow=config.listen.allow,
+        max_message_size=config.limits.message_size,
+        memory_threshold=config.limits.memory_threshold,
+        max_recipients=config.listen.max_recipients,
+        max_connections=config.listen.max_connections,
+        command_timeout=config.listen.command_timeout,
+        data_timeout=config.listen.data_timeout,
+    )

@@ -1,0 +1,107 @@
+"""A configuration is read strictly, and what is wrong with it is said in one line."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from contentfilter import config
+from contentfilter.errors import ConfigError
+from contentfilter.policy.settings import Policy
+from contentfilter.verdict import Action
+
+REFERENCE = Path(__file__).parents[2] / "conf" / "contentfilter.toml"
+
+
+def test_an_empty_file_is_a_configuration() -> None:
+    got = config.parse("", "empty")
+    assert got.listen.addresses == ("127.0.0.1:10025",)
+    assert got.quarantine.directory == Path("/var/lib/contentfilter/quarantine")
+    assert got.quarantine.database == "sqlite:////var/lib/contentfilter/quarantine/index.sqlite"
+    assert got.hostname
+    assert got.workers >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("x = 1", "x: unknown key; known here: "),
+        ('[listen]\nadresses = ["a"]', "[listen] adresses: unknown key; did you mean addresses?"),
+        ('[listen]\naddresses = ["a"]', '[listen] addresses: must be "host:port" or "unix:/path", not \'a\''),
+        ('[listen]\naddresses = ["unix:run/x"]', "[listen] addresses: must be an absolute path"),
+        ("[listen]\naddresses = []", "[listen] addresses: must not be empty"),
+        ('[listen]\nallow = ["10.0.0.1/8"]', "[listen] allow: must be a network such as"),
+        ('[listen]\nunix_mode = "rw"', "[listen] unix_mode: string should match pattern"),
+        ("listen = 3", "listen: must be a table"),
+        ('[domains]\nlocal = "x"', '[domains] local: must be a list such as ["a", "b"], not \'x\''),
+        ('[domains]\nlocal = ["bob@x.org"]', "[domains] local: must be a domain such as"),
+        ('[clamav]\non_failure = "ignore"', '[clamav] on_failure: must be one of "defer" | "pass"'),
+        ('[clamav]\nsocket = "/run/clamd"', '[clamav] socket: must be "unix:/path" or "tcp:host:port"'),
+        ("[clamav]\nenabled = 1", "[clamav] enabled: must be true or false"),
+        ('workers = "3"', "workers: must be a whole number, not '3'"),
+        ('hostname = "a b"', "hostname: string should match pattern"),
+        ("[limits]\nmessage_size = 0", "[limits] message_size: input should be greater than 0, not 0"),
+        ('[policy."a@b"]\nkil_level = 3', '[policy."a@b"] kil_level: unknown key; did you mean kill_level?'),
+        ('[policy.default]\nkill_level = "x"', "[policy.default] kill_level: must be a number, not 'x'"),
+        ("[policy.default]\nkill_level = nan", "[policy.default] kill_level: must be a number, inf or -inf"),
+        ('[policy.default]\nvirus_action = "bounce"', "[policy.default] virus_action: must be one of"),
+        ('[policy]\n"a@b" = 3', "[policy] a@b: must be a table"),
+        ('[banned]\nnames = ["(?=x)"]', "[banned] names: "),
+        ('[header]\ntests = ["9bit"]', '[header] tests: must be one of "mime" | '),
+        ("[clamav", "is not TOML: "),
+    ],
+)
+def test_one_line_names_file_table_and_key(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text, "/etc/cf.toml")
+    assert str(caught.value).startswith(f"/etc/cf.toml: {complaint}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be read: No such file"):
+        config.load(tmp_path / "missing.toml")
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"is not UTF-8 \(byte 0\)"):
+        config.load(binary)
+
+
+def test_policies_keep_what_was_set() -> None:
+    got = config.parse('[policy.default]\nkill_level = 9\n[policy."Bob@x.org"]\nspam_action = "pass"', "f")
+    assert got.default_policy == Policy(kill_level=9.0)
+    (bob,) = got.recipient_policies.values()
+    assert bob.model_fields_set == {"spam_action"}
+    assert bob.spam_action is Action.PASS
+
+
+def test_the_reference_file_is_what_the_code_says() -> None:
+    """Written by `contentfilter config show --defaults`."""
+    assert REFERENCE.read_text() == config.reference()
+
+
+def test_the_reference_file_uncommented_is_the_default_configuration() -> None:
+    body = REFERENCE.read_text().partition("# Settings of one recipient")[0].splitlines()
+    text = "\n".join(line if re.match(r"# \S", line) else line.removeprefix("#") for line in body)
+    got = config.parse(text, "uncommented")
+    assert config.plain(got) | {"policy": {}} == config.plain(config.parse("", "empty"))
+    assert got.default_policy == Policy()
+    assert set(tomllib.loads(text)) == set(config.Config.model_fields)
+    assert got.default_policy.model_fields_set == set(Policy.model_fields)
+
+
+def test_what_is_shown_can_be_read_again() -> None:
+    text = 'hostname = "mx.example.org"\nworkers = 3\n[policy."a@b"]\nkill_level = 3.5\ntag_level = -inf'
+    got = config.parse(text, "f")
+    assert config.parse(config.show(got), "shown") == got
+
+
+def test_which_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CONTENTFILTER_CONFIG", raising=False)
+    assert config.path_in_use(None) == Path("/etc/contentfilter/contentfilter.toml")
+    monkeypatch.setenv("CONTENTFILTER_CONFIG", "/x")
+    assert config.path_in_use(None) == Path("/x")
+    assert config.path_in_use(Path("/y")) == Path("/y")

@@ -1,0 +1,115 @@
+"""The bytes of a message: kept exactly, in memory and in a file."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from contentfilter.errors import SpoolError
+from contentfilter.message import HeaderEdits, Message, Replacement, Spool, memory_file
+
+
+def spooled(chunks: list[bytes], directory: Path, threshold: int) -> Message:
+    spool = Spool(directory, threshold)
+    for chunk in chunks:
+        spool.write(chunk)
+    return spool.finish()
+
+
+BYTES = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"\x00", b"\xff", b"text", b""]), max_size=30)
+
+
+@given(BYTES, st.sampled_from([0, 5, 1000]))
+@example([b"a\r", b"\nb\n", b"\r", b"\r", b"\n"], 0)
+@example([b"a\r", b"", b"\n"], 1000)
+@example([b"\n"], 0)
+def test_only_a_bare_lf_changes(tmp_path_factory: pytest.TempPathFactory, chunks: list[bytes], threshold: int) -> None:
+    directory = tmp_path_factory.getbasetemp()
+    raw = b"".join(chunks)
+    with spooled(chunks, directory, threshold) as message:
+        assert message.buffer[:] == re.sub(rb"(?<!\r)\n", b"\r\n", raw)
+        assert len(message) == len(message.buffer)
+
+
+def test_a_large_message_lies_in_a_file_without_a_name(tmp_path: Path) -> None:
+    with spooled([b"x" * 600, b"y" * 600], tmp_path, 1000) as message:
+        assert isinstance(message.buffer, mmap.mmap)
+        assert list(tmp_path.iterdir()) == []
+        assert os.pread(message.descriptor(), 2000, 0) == b"x" * 600 + b"y" * 600
+
+
+def test_a_small_message_has_a_descriptor_too() -> None:
+    with Message(b"small") as message:
+        assert os.pread(message.descriptor(), 100, 0) == b"small"
+        assert message.descriptor() == message.descriptor()
+
+
+def test_a_closed_message_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    for threshold in (0, 1000):
+        message = spooled([b"x" * 100], tmp_path, threshold)
+        message.descriptor()
+        assert b"".join(bytes(piece) for piece in message.edited(HeaderEdits(b"A: b\r\n"))) == b"A: b\r\n" + b"x" * 100
+        message.close()
+        message.close()
+    abandoned = Spool(tmp_path, 0)
+    abandoned.write(b"x")
+    abandoned.abandon()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_without_o_tmpfile_the_name_is_gone_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object, flags: int, *rest: object, **more: object) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "not here")
+        return real(path, flags, *rest, **more)  # type: ignore[arg-type]  # handed on as given
+
+    real = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    with spooled([b"x" * 10], tmp_path, 1) as message:
+        assert list(tmp_path.iterdir()) == []
+        assert message.buffer[:] == b"x" * 10
+
+
+@pytest.mark.parametrize("step", ["open", "write", "mmap"])
+def test_a_full_disk_is_a_temporary_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = set(os.listdir("/proc/self/fd"))
+    spool = Spool(tmp_path, 1)
+    monkeypatch.setattr(mmap if step == "mmap" else os, step, fail)
+    with pytest.raises(SpoolError) as caught:
+        spool.write(b"xx")
+        spool.finish()
+    assert caught.value.reply.temporary
+    monkeypatch.undo()
+    spool.abandon()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_memory_file_does_not_leak_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(SpoolError):
+        memory_file(b"x")
+    monkeypatch.undo()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_edits() -> None:
+    raw = b"A: 1\r\nB: 2\r\nC: 3\r\n\r\nbody"
+    edits = HeaderEdits(b"Top: x\r\n", (Replacement(15, 15, b"T "), Replacement(0, 6), Replacement(12, 12)))
+    with Message(raw) as message:
+        assert b"".join(bytes(piece) for piece in message.edited(edits)) == b"Top: x\r\nB: 2\r\nC: T 3\r\n\r\nbody"
