@@ -25,18 +25,27 @@ class Spamd:
     """spamd in a directory of its own, on a Unix socket or, if wanted, on a free TCP port of the loopback interface.
 
     preferences: for each SpamAssassin user the lines of the user's user_prefs. options: further lines of local.cf.
+    snippet: False to see what comes of it where our snippet was not installed.
+
     The directory and those above it must let other users through when this runs as root: spamd does not stay root.
     Started and answering PING once the context is entered. Raises MissingProgramError, StartError.
     """
 
     def __init__(
-        self, directory: Path, *, tcp: bool = False, preferences: Mapping[str, str] | None = None, options: str = ""
+        self,
+        directory: Path,
+        *,
+        tcp: bool = False,
+        preferences: Mapping[str, str] | None = None,
+        options: str = "",
+        snippet: bool = True,
     ) -> None:
         self._directory = directory
         self._socket = directory / "spamd.sock"
         self._port = free_port() if tcp else 0
         self._preferences = preferences or {}
         self._options = options
+        self._snippet = snippet
         self._daemon: Daemon | None = None
 
     @property
@@ -70,7 +79,8 @@ class Spamd:
             directory.mkdir(parents=True, exist_ok=True)
         for plugins in PLUGINS.glob("*.pre"):
             shutil.copy(plugins, site)
-        shutil.copy(SNIPPET, site)
+        if self._snippet:
+            shutil.copy(SNIPPET, site)
         (site / "local.cf").write_text(f"{self._options}\n")
         for user, lines in self._preferences.items():
             home = self._directory / "users" / user

@@ -17,6 +17,14 @@ from demo.neighbours.clamd import Clamd
 from demo.neighbours.postfix import Postfix
 from demo.neighbours.spamd import Spamd
 
+ENVELOPE_RULES = """
+header SAW_OURS EnvelopeFrom =~ /^ada@/
+header SAW_FORGED EnvelopeFrom =~ /evil/
+score SAW_OURS 0.001
+score SAW_FORGED 0.001
+"""
+"""SpamAssassin rules that show whom it takes for the envelope sender."""
+
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
@@ -43,7 +51,16 @@ def spamd(open_directory: Path) -> Iterator[Spamd]:
     """A real spamd, on TCP. The user "strict" has preferences of its own."""
     directory = open_directory / "spamd"
     directory.mkdir()
-    with Spamd(directory, tcp=True, preferences={"strict": "score GTUBE 500"}) as running:
+    with Spamd(directory, tcp=True, preferences={"strict": "score GTUBE 500"}, options=ENVELOPE_RULES) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def bare_spamd(open_directory: Path) -> Iterator[Spamd]:
+    """A real spamd, on a Unix socket, whose postmaster has not installed our snippet."""
+    directory = open_directory / "spamd-bare"
+    directory.mkdir()
+    with Spamd(directory, options=ENVELOPE_RULES, snippet=False) as running:
         yield running
 
 
