@@ -13,6 +13,7 @@ from contentfilter.errors import FilterError
 from contentfilter.message import Message, Spool
 
 _END = b"\r\n.\r\n"
+_DOTTED = b"\r\n."
 # The longest first: of the ends of a chunk that could begin the end of the message, all must be held back.
 _BEGINNINGS = tuple(_END[:length] for length in range(len(_END) - 1, 0, -1))
 
@@ -33,7 +34,8 @@ class EndOfData:
     def feed(self, chunk: bytes) -> bytes:
         """Content that is certain by now. Once found is set, rest holds what came behind the end."""
         data = self._held + chunk
-        end = data.find(_END)
+        dot = data.find(_DOTTED)
+        end = data.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             self.found = True
             self.rest = data[end + len(_END) :]
@@ -41,7 +43,7 @@ class EndOfData:
         else:
             self._held = next((beginning for beginning in _BEGINNINGS if data.endswith(beginning)), b"")
             data = data[: len(data) - len(self._held)]
-        content = data.replace(b"\r\n.", b"\r\n")
+        content = data.replace(_DOTTED, b"\r\n") if dot >= 0 else data
         if self._at_start and content:
             self._at_start = False
             return content[2:]

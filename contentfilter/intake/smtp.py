@@ -110,11 +110,15 @@ class Connection(aiosmtpd.smtp.SMTP):
         asyncio.StreamReaderProtocol.connection_lost(self, error)
 
     def _timeout_cb(self) -> None:
-        if self._writer.is_closing():
-            self._writer.transport.abort()
-            return
-        log.warning("%s: timeout in state %s, closing", self._name, self._dialog.state.name)
-        self._part_with(reply.COMMAND_TIMEOUT)
+        if not self._leaving:
+            log.warning("%s: timeout in state %s, closing", self._name, self._dialog.state.name)
+        transport = self._writer.transport
+        if self._leaving or transport.get_write_buffer_size():
+            # It takes nothing from us: it would not hear a farewell either.
+            self._leaving = True
+            transport.abort()
+        else:
+            self._part_with(reply.COMMAND_TIMEOUT)
 
     # What the listener tells us.
 

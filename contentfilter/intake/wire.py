@@ -7,6 +7,7 @@ thousand recipients costs a handful of packets. Input that is no line costs no m
 from __future__ import annotations
 
 import asyncio
+import functools
 
 from contentfilter.reply import Reply
 
@@ -114,6 +115,7 @@ class Wire:
             raise ClientGone(str(error)) from error
 
 
+@functools.lru_cache(maxsize=256)
 def encode(answer: Reply) -> bytes:
     """A reply as it goes over the wire; whatever a next hop may have put into its text, it stays lines of ASCII."""
     text = "\r\n".join(
