@@ -90,6 +90,10 @@ class Files:
         with _translated(f"cannot use {self.directory}"):
             make_directory(self.directory)
 
+    def exist(self) -> bool:
+        """Whether the directory is there: it is made when the first item comes."""
+        return self.directory.is_dir()
+
     def create(self, record: Record, message: Message) -> Item:
         """Write a new item. It is on disk, and locked, when this returns. Raises QuarantineError and leaves nothing."""
         if not is_id(record.id):

@@ -98,6 +98,16 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """What an item takes. time: seconds since the epoch; stored: bytes on disk."""
+
+    id: str
+    time: float
+    state: State
+    stored: int
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """Which items to list. What is None or empty does not restrict.
 
@@ -163,6 +173,13 @@ class Index:
         """How many items there are. Raises QuarantineError."""
         with self._transaction() as connection:
             return connection.execute(select(func.count(_ITEM.c.id)).where(*_conditions(query))).scalar_one()
+
+    def holdings(self) -> list[Holding]:
+        """What every item takes, oldest first. Raises QuarantineError."""
+        chosen = select(_ITEM.c.id, _ITEM.c.time, _ITEM.c.state, _ITEM.c.stored).order_by(_ITEM.c.time, _ITEM.c.id)
+        with self._transaction() as connection:
+            rows = connection.execute(chosen).all()
+        return [Holding(row.id, row.time, State(row.state), row.stored) for row in rows]
 
     def ids(self) -> frozenset[str]:
         """The ids of all items. Raises QuarantineError."""

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contentfilter.errors import QuarantineError
+from contentfilter.mail_id import is_id
 from contentfilter.message import Message
 from quarantine.errors import IndexDamagedError, ItemBusyError, ItemDamagedError, UnknownIdError
 from quarantine.files import Files, Item
-from quarantine.index import Index, Query, Summary
+from quarantine.index import Holding, Index, Query, Summary
 from quarantine.record import Record
 
 Progress = Callable[[int, int], None]
@@ -79,12 +80,16 @@ class Quarantine:
             self.delete(mail_id)
 
     def delete(self, mail_id: str) -> None:
-        """Delete an item for good. Raises UnknownIdError, ItemBusyError, QuarantineError."""
+        """Delete an item for good: the files, then the row. Raises UnknownIdError, ItemBusyError, QuarantineError."""
         try:
             with self._files.lock(mail_id) as item:
                 item.remove()
         except ItemDamagedError:
             self._files.discard(mail_id)
+        except UnknownIdError:
+            if is_id(mail_id):
+                self._index.remove([mail_id])  # what a crash between files and row left
+            raise
         self._index.remove([mail_id])
 
     def read(self, mail_id: str) -> Record:
@@ -106,13 +111,15 @@ class Quarantine:
 
     def find(self, query: Query, limit: int | None = None, offset: int = 0) -> list[Summary]:
         """The items that match, newest first. Raises QuarantineError."""
-        self._files.prepare()
-        return self._index.find(query, limit, offset)
+        return self._index.find(query, limit, offset) if self._files.exist() else []
 
     def count(self, query: Query) -> int:
         """How many items match. Raises QuarantineError."""
-        self._files.prepare()
-        return self._index.count(query)
+        return self._index.count(query) if self._files.exist() else 0
+
+    def holdings(self) -> list[Holding]:
+        """What every item takes, oldest first. Raises QuarantineError."""
+        return self._index.holdings() if self._files.exist() else []
 
     def leftovers(self) -> list[Path]:
         """Files that a crash left and that belong to no item. Raises QuarantineError."""

@@ -211,7 +211,7 @@ def test_files_directories_and_row_are_safe_in_this_order(
     quarantine: Quarantine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record, message = make()
-    quarantine.count(Query())  # tables made
+    keep(quarantine, time=NOON - 90_000)  # tables made
     with monkeypatch.context() as patch:
         journal = Journal(patch)
         quarantine.keep(record, message)
@@ -239,7 +239,7 @@ def test_the_directory_another_process_made_is_synced_all_the_same(
 
 
 def test_commits_wait_for_the_disk(quarantine: Quarantine) -> None:
-    quarantine.count(Query())
+    keep(quarantine)
     with quarantine._index._transaction() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
@@ -289,7 +289,7 @@ def test_a_commit_that_took_place_but_reports_an_error_is_undone(
     quarantine: Quarantine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit: Callable[[DefaultDialect, Any], None] = DefaultDialect.do_commit
-    quarantine.count(Query())
+    quarantine.delete(keep(quarantine).id)  # tables made
     lost: list[Any] = []
 
     def lose_the_answer(self: DefaultDialect, connection: Any) -> None:
@@ -310,7 +310,7 @@ def test_a_commit_that_took_place_but_reports_an_error_is_undone(
 def test_a_locked_index_defers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quarantine.index._WAIT", 0.05)
     opened = open_quarantine(tmp_path)
-    opened.count(Query())
+    opened.delete(keep(opened).id)
     record, message = make()
     with sqlite3.connect(tmp_path / "quarantine" / "index.sqlite", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
