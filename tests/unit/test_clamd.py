@@ -36,6 +36,7 @@ async def test_two_whole_answers_in_any_order_and_the_end_are_clean(tmp_path: Pa
     [
         pytest.param(b"", id="nothing"),
         pytest.param(b"1: fd[8]: OK\0", id="only one of two"),
+        pytest.param(b"2: fd[9]: OK\0", id="only the other"),
         pytest.param(b"1: fd[8]: OK\x002: fd[9]: OK", id="no NUL at the end"),
         pytest.param(b"1: fd[8]: OK\n2: fd[9]: OK\n", id="newline for NUL"),
         pytest.param(b"1: fd[8]: OK\x001: fd[8]: OK\0", id="one number twice"),
