@@ -1,0 +1,171 @@
+"""The whole journey on loopback: a real door, the pipeline, a real quarantine, and a next hop that does as it is told.
+
+Who gets which verdict is told by the address: the policies below make "reject@x.example" reject the one finding that
+the scripted inspector reports, "discard@" discard it, and so on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from contentfilter.decision import OnFailure
+from contentfilter.domains import LocalDomains
+from contentfilter.errors import InspectorError
+from contentfilter.finding import Finding, Kind
+from contentfilter.inspectors import Inspector, Subject
+from contentfilter.mime import Limits
+from contentfilter.next_hop import NextHop, NextHopSettings
+from contentfilter.pipeline import Pipeline, Site
+from contentfilter.policy.lookup import Policies
+from contentfilter.policy.settings import Policy
+from contentfilter.policy.toml import TomlSource
+from contentfilter.verdict import Action
+from quarantine.index import Query
+from quarantine.store import Quarantine
+from tests.door import Client, Door, open_door
+from tests.fakes.next_hop import FakeNextHop, Script
+
+HOST = "filter.example"
+SENDER = "sender@y.example"
+MESSAGE = b"From: a@b.example\r\nTo: c@d.example\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\nSubject: hi\r\n\r\nbody\r\n"
+VIRUS = Finding(Kind.VIRUS, "clamd", "Test-Virus")
+
+POLICIES = {
+    "pass": Policy(virus_action=Action.PASS, virus_quarantine=False),
+    "copy": Policy(virus_action=Action.PASS, virus_quarantine=True),
+    "discard": Policy(virus_action=Action.DISCARD, virus_quarantine=True),
+    "drop": Policy(virus_action=Action.DISCARD, virus_quarantine=False),
+    "reject": Policy(virus_action=Action.REJECT, virus_quarantine=False),
+    "keep": Policy(virus_action=Action.REJECT, virus_quarantine=True),
+    "defer": Policy(virus_action=Action.DEFER),
+    # These pass us; the next hop has another opinion (see SCRIPT). other@ goes in a group of its own.
+    "no": Policy(virus_action=Action.PASS, virus_quarantine=False),
+    "later": Policy(virus_action=Action.PASS, virus_quarantine=False),
+    "other": Policy(bypass_virus_checks=True),
+    "other-later": Policy(bypass_virus_checks=True),
+}
+
+SCRIPT: Script = {
+    "RCPT:<no@x.example>": "550 5.1.1 no such user",
+    "RCPT:<later@x.example>": "451 4.3.0 not now",
+    "RCPT:<other-later@x.example>": "451 4.3.0 not now",
+}
+
+
+@dataclass
+class Scripted:
+    """An inspector that reports what it is told, or fails."""
+
+    name: str = "clamd"
+    findings: tuple[Finding, ...] = ()
+    failure: Exception | None = None
+    asked: list[Subject] = field(default_factory=list)
+
+    async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+        """What a real one would have found."""
+        self.asked.append(subject)
+        if self.failure is not None:
+            raise self.failure
+        return self.findings
+
+
+def silent(name: str = "clamd") -> Scripted:
+    """A scanner that cannot answer."""
+    return Scripted(name, failure=InspectorError(f"{name} is gone"))
+
+
+@dataclass
+class Journey:
+    """Everything a test looks at."""
+
+    door: Door
+    hop: FakeNextHop
+    quarantine: Quarantine
+    next_hop: NextHop
+
+    async def lmtp(self, *rcpts: str, mail_from: str = SENDER, content: bytes = MESSAGE) -> list[str]:
+        """Send as LMTP; one reply per recipient."""
+        return await self._transact("LHLO", rcpts, mail_from, content, len(rcpts))
+
+    async def smtp(self, *rcpts: str, mail_from: str = SENDER, content: bytes = MESSAGE) -> str:
+        """Send as SMTP; the one reply."""
+        return (await self._transact("EHLO", rcpts, mail_from, content, 1))[0]
+
+    async def _transact(
+        self, hello: str, rcpts: Sequence[str], mail_from: str, content: bytes, answers: int
+    ) -> list[str]:
+        client: Client
+        async with await self.door.greeted() as client:
+            early = await client.say(
+                f"{hello} mx.example",
+                "XFORWARD NAME=mail.y.example ADDR=192.0.2.7 IDENT=ABC123",
+                f"MAIL FROM:<{mail_from}>",
+                *(f"RCPT TO:{_path(rcpt)}" for rcpt in rcpts),
+                "DATA",
+            )
+            assert [answer[0] for answer in early] == ["2"] * (3 + len(rcpts)) + ["3"], early
+            await client.send(content + b".\r\n")
+            return await client.replies(answers)
+
+    def delivered(self) -> set[str]:
+        """Local parts of those who got the message, each as often as once; a second copy fails the test."""
+        messages = [one for one in self.hop.delivered if one.rcpt_tos != [SENDER]]
+        got = [rcpt.partition("@")[0] for one in messages for rcpt in one.rcpt_tos]
+        assert len(got) == len(set(got)), f"delivered twice: {got}"
+        return set(got)
+
+    def reports(self) -> list[bytes]:
+        """Reports that we sent to the sender."""
+        return [one.content for one in self.hop.delivered if one.rcpt_tos == [SENDER]]
+
+    def kept(self) -> set[str]:
+        """Local parts of those for whom the message is in quarantine."""
+        got: list[str] = []
+        for summary in self.quarantine.find(Query()):
+            record = self.quarantine.read(summary.id)
+            with self.quarantine.open_message(record) as message:
+                assert message.buffer[:] == MESSAGE
+            got.extend(one.recipient.address.partition("@")[0] for one in record.withheld)
+        assert len(got) == len(set(got)), f"kept twice: {got}"
+        return set(got)
+
+
+def _path(rcpt: str) -> str:
+    """ "bob" or "bob NOTIFY=NEVER" as the argument of RCPT TO."""
+    local, _, parameters = rcpt.partition(" ")
+    return f"<{local}@x.example> {parameters}".rstrip()
+
+
+@contextlib.asynccontextmanager
+async def journey(
+    directory: Path,
+    script: Script = SCRIPT,
+    inspectors: Sequence[Inspector] = (Scripted(findings=(VIRUS,)),),
+    on_failure: dict[str, OnFailure] | None = None,
+    patience: float = 10.0,
+    keeper: Quarantine | None = None,
+) -> AsyncIterator[Journey]:
+    """A journey for the time of the block. patience: seconds for each wait on the next hop."""
+    quarantine = keeper or Quarantine(directory / "quarantine", f"sqlite:///{directory / 'index.sqlite'}")
+    policies = Policies(Policy(), [TomlSource({f"{name}@x.example": policy for name, policy in POLICIES.items()})])
+    site = Site(
+        hostname=HOST,
+        local=LocalDomains(["x.example"]),
+        inspect_timeout=10.0,
+        max_hops=100,
+        max_passes=3,
+        mime_limits=Limits(),
+        on_failure=on_failure or {},
+    )
+    async with FakeNextHop(script) as hop:
+        next_hop = NextHop(
+            NextHopSettings(hop.address, HOST, connect_timeout=5.0, command_timeout=patience, data_timeout=patience)
+        )
+        pipeline = Pipeline(site, policies, inspectors, next_hop, quarantine)
+        async with open_door(directory, pipeline.handle, patience=5.0) as door:
+            yield Journey(door, hop, quarantine, next_hop)
+        await next_hop.close()
+    quarantine.close()
