@@ -73,7 +73,7 @@ class HeaderInspector:
         self._tests = frozenset(settings.tests)
 
     async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
-        """One finding for each test and field name that failed. Cheap enough for the event loop: headers are limited."""
+        """One finding for each test and field that failed. Cheap enough for the event loop: headers are limited."""
         found: dict[tuple[HeaderTest, str], Finding] = {}
         for test, about, text, path in _faults(subject):
             if test in self._tests:

@@ -21,6 +21,12 @@ _CHUNK = 256 * 1024
 _MOST_PIECES = 1000
 """Padded pieces of base64 that are told apart; what follows is decoded in one."""
 
+_MOST_BLOCKS = 100
+"""Blocks of uuencode that are decoded; they may be as short as two lines."""
+
+_SHORT_UU_LINE = 16
+"""Lines are 61 characters long, but for the last. On average they are not taken to be shorter than this."""
+
 _BLANKS = b" \t\r\n"
 _DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _FOREIGN = bytes(set(range(256)) - set(_DIGITS))
@@ -70,7 +76,7 @@ def encoding_of(value: bytes) -> tuple[str, bool]:
 
     An encoding that we do not know is given as written, lower case.
     """
-    text = value.decode("ascii", "backslashreplace").lower()
+    text = value.strip().decode("ascii", "backslashreplace").lower()
     proper = _NAMES.get(text)
     if proper is not None:
         return proper, True
@@ -137,12 +143,12 @@ def decode_quoted_printable(buffer: Buffer, start: int, end: int) -> Decoded:
 
 
 def decode_uu(buffer: Buffer, start: int, end: int) -> Decoded:
-    """What uuencode(1) makes; all blocks that there are. Without any, the data as it is."""
+    """What uuencode(1) makes: all blocks, one after the other. Without any, the data as it is."""
     data = buffer[start:end]
     blocks: list[bytes] = []
     names: list[bytes] = []
     position = 0
-    while begin := _BEGIN_UU.search(data, position):
+    while len(blocks) < _MOST_BLOCKS and (begin := _BEGIN_UU.search(data, position)):
         finish = _END_UU.search(data, begin.end())
         stop = finish.start() if finish else len(data)
         blocks.append(_uu_block(data[begin.end() : stop]))
@@ -154,18 +160,30 @@ def decode_uu(buffer: Buffer, start: int, end: int) -> Decoded:
 
 
 def _uu_block(data: bytes) -> bytes:
-    lines: list[bytes] = []
-    for line in data.splitlines():
-        try:
-            lines.append(binascii.a2b_uu(line))
-        except binascii.Error:
-            # Encoders that pad wrongly leave trailing garbage: the first byte says how much counts.
-            wanted = ((line[0] - 32) & 63) * 4 + 5
-            try:
-                lines.append(binascii.a2b_uu(line[: wanted // 3]))
-            except binascii.Error:
-                continue
-    return b"".join(lines)
+    """The lines of a block. A line says how long it is, and zeros are put where it is shorter: that must not add up."""
+    lines = data.split(b"\n", 1000 + len(data) // _SHORT_UU_LINE)
+    room = len(data)
+    decoded: list[bytes] = []
+    for line in map(bytes.rstrip, lines):
+        # An empty line announces nothing, but the standard library makes 32 zeros of it.
+        content = _uu_line(line) if line else b""
+        room -= len(content)
+        if room < 0:
+            break
+        decoded.append(content)
+    return b"".join(decoded)
+
+
+def _uu_line(line: bytes) -> bytes:
+    try:
+        return binascii.a2b_uu(line)
+    except binascii.Error:
+        # Some encoders put a checksum or other garbage behind what the first byte announces.
+        announced = (line[0] - 32) & 63
+    try:
+        return binascii.a2b_uu(line[: 1 + (announced + 2) // 3 * 4])
+    except binascii.Error:
+        return b""
 
 
 def _different(content: bytes, others: list[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]:

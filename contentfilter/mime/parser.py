@@ -15,7 +15,7 @@ from contentfilter.mime.charset import decode_unlabelled
 from contentfilter.mime.encodings import DECODERS, Decoded
 from contentfilter.mime.fields import parse_header
 from contentfilter.mime.model import DEFAULT_LIMITS, Ambiguity, Limits, Part, Tree
-from contentfilter.mime.names import file_names
+from contentfilter.mime.names import file_names, too_many_parameters
 from contentfilter.mime.readings import Reading, disposition_of, understand
 
 _MESSAGES = frozenset({"message/rfc822", "message/global", "message/news"})
@@ -90,6 +90,8 @@ class _Parser:
         if not header.complete:
             cut_short = len(header.fields) + len(header.defects) >= self._limits.fields
             self._exceeded["fields" if cut_short else "header_bytes"] = None
+        if too_many_parameters(header, self._limits.parameters):
+            self._exceeded["parameters"] = None
         self._header_bytes = max(0, self._header_bytes - (header.end - header.start))
         understood = understand(header, entity.default_type, self._limits.parameters)
         self._note(entity, understood.notes)

@@ -104,9 +104,8 @@ def _with_boundaries(
         return [("", ContentType(name, found))]
     boundaries = _boundaries(found)
     if bare is not value:
-        boundaries += [
-            ("commented-boundary", boundary) for _, boundary in _boundaries(parameters(bare, parameter_limit))
-        ]
+        commented = [("commented-boundary", boundary) for _, boundary in boundaries]
+        boundaries = _boundaries(parameters(bare, parameter_limit)) + commented
     distinct: dict[bytes, str] = {}
     for way, boundary in boundaries:
         distinct.setdefault(boundary, way)
