@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from contentfilter import reply
 from contentfilter.intake.settings import IntakeSettings, Network
-from contentfilter.intake.smtp import Connection, Handler, Unheard
+from contentfilter.intake.smtp import LINGER, Connection, Handler, Unheard
 from contentfilter.reply import Reply
 
 log = logging.getLogger("contentfilter.intake")
@@ -25,8 +25,8 @@ _BACK_OFF = 0.5
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-_CUT_GRACE = 5.0
-"""Seconds that a session which was cut off has to put its things away."""
+_CUT_GRACE = LINGER + 1.0
+"""Seconds that a session which was cut off has to say goodbye and put its things away."""
 
 
 class Listener:

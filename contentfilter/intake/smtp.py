@@ -45,7 +45,10 @@ _NO_COMMAND = frozenset({500, 502})
 _CLOSING = frozenset({221, 421, 521})
 """Codes after which we close."""
 
-_LINGER = 5.0
+_LOGGED = 200
+"""Bytes of a refused command that the log shows."""
+
+LINGER = 5.0
 """Seconds that a client has to take our last words before the connection is cut."""
 
 
@@ -148,7 +151,7 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     def _close(self) -> None:
         self._leaving = True
-        self._reset_timeout(_LINGER)
+        self._reset_timeout(LINGER)
         self._writer.close()
 
     # The session.
@@ -194,8 +197,10 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     async def _exchange(self, wire: Wire) -> bool:
         """One command and its answer; True if it was the last."""
+        line = b""
         try:
-            answer = self._dialog.answer(await self._next_line(wire))
+            line = await self._next_line(wire)
+            answer = self._dialog.answer(line)
         except LineTooLong:
             answer = reply.COMMAND_TOO_LONG
         except BareNewline:
@@ -204,7 +209,9 @@ class Connection(aiosmtpd.smtp.SMTP):
         if answer is reply.START_DATA:
             await self._data(wire)
         elif answer.permanent:
-            log.info("%s: refused in state %s: %s", self._name, self._dialog.state.name, answer)
+            log.info(
+                "%s: %s in state %s refused: %s", self._name, ascii(line[:_LOGGED]), self._dialog.state.name, answer
+            )
             if self._one_error_too_many(answer):
                 answer = reply.TOO_MANY_ERRORS
                 await wire.send(answer)

@@ -147,11 +147,15 @@ async def test_an_unheard_hook_that_fails_does_no_harm(tmp_path: Path, caplog: p
     async def broken(envelope: Envelope, message: Message, replies: Sequence[Reply]) -> None:
         raise OSError("no ledger")
 
-    async with open_door(tmp_path, Keeper(), unheard=broken) as door:
+    gate = Gate()
+    async with open_door(tmp_path, gate, unheard=broken) as door:
         async with await door.greeted() as client:
-            await client.send("".join(f"{line}\r\n" for line in ("LHLO x", *ENVELOPE, "x", ".")).encode())
+            await begin(client)
             client.writer.write_eof()
-            assert (await client.rest()).endswith(b"250 2.0.0 Ok\r\n")
+            async with await door.greeted() as other:
+                await other.say("NOOP", "QUIT")
+            gate.opened.set()
+            assert await client.rest() == b"250 2.0.0 Ok\r\n" * 2
         async with await door.greeted() as client:
             assert await client.say("QUIT") == [str(reply.GOODBYE)]
     assert "could not note" in caplog.text

@@ -18,7 +18,7 @@ from contentfilter.finding import Finding, Kind
 from contentfilter.message import Message
 from quarantine.record import Record
 from quarantine.store import Quarantine
-from tests.fakes.next_hop import Close, Hang, Raw, Script, Step
+from tests.fakes.next_hop import Close, Hang, Raw, Step
 from tests.journey import MESSAGE, SCRIPT, Scripted, journey, silent
 
 
@@ -151,9 +151,7 @@ async def test_what_the_next_hop_gets(tmp_path: Path) -> None:
     async with journey(tmp_path, inspectors=[Scripted()]) as way:
         await way.lmtp("pass NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Bob+2Bx@Old.example")
         (one,) = way.hop.delivered
-        assert one.xforward == {"NAME": "mail.y.example", "ADDR": "192.0.2.7", "IDENT": "ABC123"} | {
-            name: "[UNAVAILABLE]" for name in ("PORT", "PROTO", "HELO", "SOURCE")
-        }
+        assert one.xforward == {"NAME": "mail.y.example", "ADDR": "192.0.2.7", "IDENT": "ABC123"} | dict.fromkeys(("PORT", "PROTO", "HELO", "SOURCE"), "[UNAVAILABLE]")
         assert one.rcpt_parameters == [["NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;Bob+2Bx@Old.example"]]
         head, _, tail = one.content.partition(b"From: ")
         assert b"From: " + tail == MESSAGE
