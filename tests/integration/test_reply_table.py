@@ -151,7 +151,8 @@ async def test_what_the_next_hop_gets(tmp_path: Path) -> None:
     async with journey(tmp_path, inspectors=[Scripted()]) as way:
         await way.lmtp("pass NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Bob+2Bx@Old.example")
         (one,) = way.hop.delivered
-        assert one.xforward == {"NAME": "mail.y.example", "ADDR": "192.0.2.7", "IDENT": "ABC123"} | dict.fromkeys(("PORT", "PROTO", "HELO", "SOURCE"), "[UNAVAILABLE]")
+        unknown = dict.fromkeys(("PORT", "PROTO", "HELO", "SOURCE"), "[UNAVAILABLE]")
+        assert one.xforward == {"NAME": "mail.y.example", "ADDR": "192.0.2.7", "IDENT": "ABC123"} | unknown
         assert one.rcpt_parameters == [["NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;Bob+2Bx@Old.example"]]
         head, _, tail = one.content.partition(b"From: ")
         assert b"From: " + tail == MESSAGE
