@@ -21,7 +21,6 @@ from aiospamc.exceptions import ClientException
 from aiospamc.header_values import SpamValue
 from aiospamc.requests import Request
 from aiospamc.responses import Response, ResponseException
-from loguru import logger
 
 from contentfilter.envelope import Envelope, Recipient
 from contentfilter.errors import InspectorError
@@ -64,7 +63,6 @@ class SpamdInspector:
         size_limit: int = 512 * 1024,
         concurrency: int = 4,
     ) -> None:
-        logger.disable("aiospamc")
         self._user = user
         self._timeout = timeout
         self._size_limit = size_limit

@@ -103,6 +103,13 @@ async def test_a_long_protocol_header_is_not_parsed(tmp_path: Path) -> None:
         await inspect(tmp_path, answering(b"SPAMD/1.1 0 EX_OK\r\n" + b"a: b\r\n" * 10_000))
 
 
+async def test_aiospamc_logs_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    await inspect(tmp_path, answering(reply()))
+    with pytest.raises(InspectorError):
+        await inspect(tmp_path, answering(b"garbage\r\n"))
+    assert capfd.readouterr() == ("", "")
+
+
 async def test_closed_at_once_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(InspectorError):
         await inspect(tmp_path, closing_at_once)
