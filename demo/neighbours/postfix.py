@@ -184,7 +184,7 @@ class Postfix:
         def lines() -> list[str]:
             return [line for line in self.log_lines() if re.search(pattern, line)]
 
-        return _wait_for(lines, count, within, f"lines with {pattern!r} in {self.maillog}")
+        return self._wait_for(lines, count, within, f"lines with {pattern!r}")
 
     def mail(self, recipient: str = "") -> list[DeliveredMail]:
         """What has arrived for the recipient, or for anybody; in the order of arrival."""
@@ -194,7 +194,7 @@ class Postfix:
 
     def wait_for_mail(self, recipient: str, count: int = 1, within: float = 30.0) -> list[DeliveredMail]:
         """What has arrived for the recipient, once it is that many messages. Raises TimeoutError. within: seconds."""
-        return _wait_for(lambda: self.mail(recipient), count, within, f"mail for {recipient}, see {self.maillog}")
+        return self._wait_for(lambda: self.mail(recipient), count, within, f"mail for {recipient}")
 
     def queue(self) -> list[dict[str, Any]]:
         """What is in the queue, as postqueue(1) -j tells it."""
@@ -207,7 +207,16 @@ class Postfix:
 
     def wait_until_idle(self, within: float = 30.0) -> None:
         """Wait until the queue is empty. Raises TimeoutError. within: seconds."""
-        _wait_for(lambda: [] if self.queue() else [True], 1, within, "an empty queue")
+        self._wait_for(lambda: [] if self.queue() else [True], 1, within, "an empty queue")
+
+    def _wait_for(self, look: Callable[[], list[_T]], count: int, within: float, what: str) -> list[_T]:
+        deadline = time.monotonic() + within
+        while len(found := look()) < count:
+            if time.monotonic() > deadline:
+                end = "\n".join(self.log_lines()[-20:])
+                raise TimeoutError(f"{what}: {len(found)} of {count} after {within:g} s; {self.maillog} ends:\n{end}")
+            time.sleep(_LOOK_AGAIN_AFTER)
+        return found
 
     @cached_property
     def _master_program(self) -> str:
@@ -233,8 +242,11 @@ class Postfix:
         _make_directory(self.directory / "mail", 0o755, _MAILBOX_OWNER, _MAILBOX_OWNER)
 
     def _configure(self) -> None:
-        (self._configuration / "main.cf").write_text(self._main_cf())
-        (self._configuration / "master.cf").write_text(self._master_cf())
+        for name, text in (("main.cf", self._main_cf()), ("master.cf", self._master_cf())):
+            file = self._configuration / name
+            file.write_text(text)
+            # Postfix waits for seconds before it trusts a file that changed just now.
+            os.utime(file, (0, 0))
 
     def _main_cf(self) -> str:
         settings = {
@@ -281,12 +293,3 @@ def _choose_smtp(example: str) -> str:
 def _read(file: Path) -> DeliveredMail:
     raw = file.read_bytes()
     return DeliveredMail(str(BytesHeaderParser().parsebytes(raw)["X-Original-To"]), raw)
-
-
-def _wait_for(look: Callable[[], list[_T]], count: int, within: float, what: str) -> list[_T]:
-    deadline = time.monotonic() + within
-    while len(found := look()) < count:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"after {within:g} s there are {len(found)} of {count}: {what}")
-        time.sleep(_LOOK_AGAIN_AFTER)
-    return found
