@@ -1,0 +1,70 @@
+"""Imports point one way: a module knows only those that stand before it in this list."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+LAYERS = """
+contentfilter
+contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
+contentfilter.mail_id
+contentfilter.printable contentfilter.message contentfilter.finding contentfilter.verdict
+contentfilter.mime contentfilter.filetype
+contentfilter.policy contentfilter.inspectors contentfilter.domains
+contentfilter.decision contentfilter.fields contentfilter.config
+contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.notice contentfilter.maillog
+quarantine
+contentfilter.pipeline
+contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.presentation
+contentfilter.cli quarantine.cli
+contentfilter.__main__ quarantine.__main__
+""".split()
+
+MODULES = sorted(path for package in ("contentfilter", "quarantine") for path in (ROOT / package).rglob("*.py"))
+
+PURE = ("contentfilter.mime", "contentfilter.decision", "contentfilter.fields", "contentfilter.policy.settings")
+IO = {"asyncio", "socket", "subprocess", "selectors", "ssl", "multiprocessing", "threading"}
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _rank(module: str) -> int:
+    """The place of the longest entry that the module is, or lies in."""
+    names = [module.rsplit(".", cut)[0] for cut in range(module.count(".") + 1)]
+    found = next(name for name in names if name in LAYERS and (name != "contentfilter" or module == "contentfilter"))
+    return LAYERS.index(found)
+
+
+def _imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _ours(path: Path) -> set[str]:
+    known = {_name(module) for module in MODULES}
+    return {name for name in _imports(path) if name in known} - {"contentfilter"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_imports_point_one_way(path: Path) -> None:
+    module = _name(path)
+    wrong = {name for name in _ours(path) if _rank(name) > _rank(module)}
+    assert not wrong, f"{module} knows of {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if _name(path).startswith(PURE)], ids=_name)
+def test_what_decides_does_no_io(path: Path) -> None:
+    assert not {name.split(".")[0] for name in _imports(path)} & IO
