@@ -16,7 +16,7 @@ from typing import Any
 from contentfilter.envelope import Client, Envelope, Recipient
 from contentfilter.finding import Finding, Kind, Test
 from contentfilter.message import Message
-from contentfilter.verdict import Action, Category, Verdict
+from contentfilter.verdict import Action, Category
 
 VERSION = 1
 
@@ -43,12 +43,6 @@ class Withheld:
     reasons: tuple[str, ...] = ()
     state: State = State.PENDING
     changed_at: float | None = None
-
-    @classmethod
-    def of(cls, recipient: Recipient, verdict: Verdict) -> Withheld:
-        """What this verdict means for this recipient."""
-        state = State.DELIVERED if verdict.action is Action.PASS else State.PENDING
-        return cls(recipient, verdict.category, verdict.action, verdict.reasons, state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Quarantine:
         except ItemDamagedError:
             self._files.discard(mail_id)
         except UnknownIdError:
-            if is_id(mail_id):
+            if is_id(mail_id) and self._files.exist():
                 self._index.remove([mail_id])  # what a crash between files and row left
             raise
         self._index.remove([mail_id])

@@ -19,7 +19,10 @@ from contentfilter.printable import printable
 from quarantine.index import Summary
 from quarantine.record import Record, Withheld, iso_date
 
-_WIDE = 120
+_HEADINGS = {"ID": 17, "TIME": 16, "CATEGORY": 10, "STATE": 9, "SCORE": 6, "SIZE": 7}
+_ONLY_WIDE = frozenset({"STATE", "SCORE", "SIZE"})
+_FREE = ("FROM", "TO", "SUBJECT")
+_WIDE = 140
 """Columns from which a list also shows state, score and size."""
 _FILE_WIDTH = 250
 """Columns when the output is no terminal: room enough to cut nothing that matters."""
@@ -50,14 +53,16 @@ def print_list(items: Sequence[Summary]) -> None:
     """A table as wide as the terminal."""
     console = _console()
     wide = console.width >= _WIDE
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("ID", no_wrap=True, min_width=17)
-    table.add_column("TIME", no_wrap=True, min_width=16 if wide else 12)
-    table.add_column("CATEGORY", no_wrap=True, min_width=10)
-    for heading in ("STATE", "SCORE", "SIZE") if wide else ():
-        table.add_column(heading, no_wrap=True, justify="left" if heading == "STATE" else "right")
-    for heading in ("FROM", "TO", "SUBJECT"):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=1)
+    headings = _HEADINGS if wide else {name: width for name, width in _HEADINGS.items() if name not in _ONLY_WIDE}
+    if not wide:
+        headings["TIME"] = len("21 Nov 12:00")
+    # Ids and dates are shown whole; what strangers wrote shares the rest of the line.
+    rest = console.width - sum(width + 1 for width in headings.values()) - len(_FREE)
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for name, width in headings.items():
+        table.add_column(name, no_wrap=True, width=width, justify="right" if name in {"SCORE", "SIZE"} else "left")
+    for name in _FREE:
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=max(1, rest // len(_FREE)))
     for item in items:
         table.add_row(*map(Text, _cells(item, wide=wide)))
     console.print(table)
@@ -72,9 +77,9 @@ def _cells(item: Summary, *, wide: bool) -> Iterator[str]:
         yield item.state.value
         yield "" if item.score is None else f"{item.score:.1f}"
         yield size_text(item.size)
-    yield f"<{printable(item.mail_from)}>"
+    yield printable(item.mail_from) or "<>"
     more = f" +{len(item.rcpt_tos) - 1}" if len(item.rcpt_tos) > 1 else ""
-    yield f"<{printable(item.rcpt_tos[0])}>{more}" if item.rcpt_tos else ""
+    yield f"{printable(item.rcpt_tos[0])}{more}" if item.rcpt_tos else ""
     yield printable(item.subject)
 
 

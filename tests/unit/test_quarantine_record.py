@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from contentfilter.envelope import Client, Recipient
 from contentfilter.finding import Finding, Kind, Test
 from contentfilter.mail_id import is_id, new_id
-from contentfilter.verdict import Action, Category, Verdict
+from contentfilter.verdict import Action, Category
 from quarantine.record import Record, State, Withheld
 from tests.unit.quarantine_items import make, withheld
 
@@ -118,13 +118,6 @@ def test_the_gravest_category_counts() -> None:
 def test_an_item_is_pending_as_long_as_one_recipient_is(states: tuple[State, ...], whole: State) -> None:
     record, _ = make(to=tuple(withheld("a@x", state=state) for state in states))
     assert record.state is whole
-
-
-def test_a_recipient_whose_mail_went_on_is_not_pending() -> None:
-    recipient = Recipient("a@x")
-    passed = Withheld.of(recipient, Verdict(Category.BAD_HEADER, Action.PASS, quarantine=True))
-    rejected = Withheld.of(recipient, Verdict(Category.SPAM, Action.REJECT, quarantine=True, reasons=("why",)))
-    assert (passed.state, rejected.state, rejected.reasons) == (State.DELIVERED, State.PENDING, ("why",))
 
 
 def test_release_marks_only_whom_it_reached() -> None:

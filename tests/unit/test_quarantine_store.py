@@ -4,6 +4,7 @@ import errno
 import mmap
 import multiprocessing
 import os
+import resource
 import sqlite3
 import stat
 import threading
@@ -320,6 +321,71 @@ def test_a_locked_index_defers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     other.close()
     assert files(tmp_path) == []
     opened.keep(record, message)
+    opened.close()
+
+
+def _keep_below_a_limit(directory: Path, raw: bytes, limit: int, failed: Any) -> None:
+    """Store with a limit on the size of files that the kernel enforces, as it does a full disk."""
+    opened = open_quarantine(directory)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        keep(opened, raw)
+    except QuarantineError:
+        failed.set()
+
+
+@pytest.mark.parametrize(
+    ("raw", "limit"),
+    [(os.urandom(3_000_000), 1_500_000), (b"small", 4000), (b"small", 300), (b"small", 5), (b"small", 0)],
+    ids=["message", "index", "record", "few bytes", "nothing"],
+)
+def test_when_the_kernel_takes_no_more_bytes_nothing_stays(tmp_path: Path, raw: bytes, limit: int) -> None:
+    opened = open_quarantine(tmp_path)
+    opened.delete(keep(opened).id)  # tables made
+    context = multiprocessing.get_context("fork")
+    failed = context.Event()
+    child = context.Process(target=_keep_below_a_limit, args=(tmp_path, raw, limit, failed))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert failed.is_set()
+    assert files(tmp_path) == []
+    assert opened.count(Query()) == 0
+    opened.close()
+
+
+def _keep_for_ever(directory: Path, ids: Any) -> None:
+    opened = open_quarantine(directory)
+    while True:
+        ids.send(keep(opened, os.urandom(20_000)).id)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3, 5, 8, 13])
+def test_a_killed_process_loses_nothing_that_it_acknowledged(tmp_path: Path, patience: int) -> None:
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=_keep_for_ever, args=(tmp_path, sending))
+    child.start()
+    sending.close()
+    acknowledged = [receiving.recv() for _ in range(patience)]
+    child.kill()
+    child.join()
+    while receiving.poll():
+        try:
+            acknowledged.append(receiving.recv())
+        except EOFError:
+            break
+    receiving.close()
+    opened = open_quarantine(tmp_path)
+    listed = {item.id for item in opened.find(Query())}
+    assert set(acknowledged) <= listed
+    result = opened.reindex(silent)
+    assert (result.damaged, result.gone, result.rebuilt) == ((), (), False)
+    for item in opened.find(Query()):
+        opened.open_message(opened.read(item.id)).close()
+    for path in tmp_path.glob("quarantine/*/*"):
+        backdate(path)
+    opened.sweep()
+    assert len(files(tmp_path)) == 2 * opened.count(Query())
     opened.close()
 
 
