@@ -34,5 +34,5 @@ Followed: RFC 5321 (SMTP), 2033 (LMTP), 2920 (PIPELINING), 1870 (SIZE), 6152 (8B
 3463 and 2034 (enhanced status codes), 3464 and 6533 (reports), 5322, 2045-2047, 2183, 2231; Postfix's XFORWARD.
 
 Known deviations: a bare LF in a message becomes CRLF, as Postfix itself does it. Where the next hop does not offer DSN,
-NOTIFY=SUCCESS is dropped without the "relayed" report of RFC 3461 section 5.2.2. BINARYMIME and CHUNKING are not offered.
+NOTIFY=SUCCESS is dropped without the "relayed" report of RFC 3461 section 5.2.2. Neither BINARYMIME nor CHUNKING.
 """

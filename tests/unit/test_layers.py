@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-LAYERS = """
+FROM_THE_TOP = """
 contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
 contentfilter.mail_id
@@ -23,7 +23,8 @@ contentfilter.pipeline
 contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.presentation
 contentfilter.cli quarantine.cli
 contentfilter.__main__ quarantine.__main__
-""".split()
+"""
+LAYERS = FROM_THE_TOP.split()
 
 MODULES = sorted(path for package in ("contentfilter", "quarantine") for path in (ROOT / package).rglob("*.py"))
 
