@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,7 +102,10 @@ class Client:
             await asyncio.wait_for(self.writer.wait_closed(), PATIENCE)
 
     def vanish(self) -> None:
-        """Go away at once, without a word and with a reset where there is one."""
+        """Go away at once, on TCP with a reset."""
+        sock = self.writer.get_extra_info("socket")
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def __aenter__(self) -> Client:

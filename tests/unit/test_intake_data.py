@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -119,6 +120,25 @@ def test_what_cannot_be_kept_is_read_to_its_end(tmp_path: Path) -> None:
         receiver.finish()
     assert caught.value.reply is reply.STORAGE_FAILED
     assert descriptors() == before
+
+
+@pytest.mark.parametrize("threshold", [10, 1_000_000])
+def test_what_is_too_large_is_dropped_while_it_still_comes(tmp_path: Path, threshold: int) -> None:
+    before = descriptors()
+    receiver = Receiver(tmp_path, threshold, 100_000)
+    tracemalloc.start()
+    try:
+        for _ in range(1000):
+            assert not receiver.feed(b"0123456789" * 1000)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert descriptors() == before
+    assert held < 20_000
+    assert peak < 300_000
+    assert receiver.feed(b"\r\n.\r\n")
+    with pytest.raises(FilterError):
+        receiver.finish()
 
 
 def test_an_abandoned_message_leaves_nothing(tmp_path: Path) -> None:
