@@ -168,7 +168,7 @@ class NextHop:
         if transaction.xforward_reply is not None and not self._xforward_refused:
             self._xforward_refused = True
             _log.warning(
-                "next hop %s refuses XFORWARD and will log us as the client (see smtpd_authorized_xforward_hosts): %s",
+                "next hop %s refuses XFORWARD, so its log names us as the client: %s",
                 self._settings.address,
                 transaction.xforward_reply,
             )
