@@ -70,22 +70,43 @@ class Daemon:
             )
 
     def wait_until(self, ready: Callable[[], bool], within: float) -> None:
-        """Wait until ready() is true; an OSError from it means not yet. Raises StartError, the program then killed.
+        """Wait until ready() is true; an OSError from it means not yet. Raises StartError.
 
-        within: seconds.
+        within: seconds. Whatever comes in between, Ctrl-C included, the program is killed before it is raised.
         """
+        came_up = False
+        try:
+            came_up = self._becomes(ready, within)
+        finally:
+            if not came_up:
+                self.stop()
+        if not came_up:
+            end = self._log.read_text(errors="replace")[-1000:]
+            raise StartError(f"{self._command[0]} did not come up; its log, {self._log}, ends:\n{end}")
+
+    def _becomes(self, ready: Callable[[], bool], within: float) -> bool:
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 if ready():
-                    return
+                    return True
             with contextlib.suppress(subprocess.TimeoutExpired):
                 # The one event there is to wait for meanwhile: that it gives up.
                 self._process.wait(_LOOK_AGAIN_AFTER)
-                break
+                return False
+        return False
+
+    def reload(self) -> None:
+        """Tell the program to read its configuration anew (SIGHUP)."""
+        self._process.send_signal(signal.SIGHUP)
+
+    def terminate(self, within: float) -> int:
+        """Let the program end by itself (SIGTERM); kill what has not after so many seconds. Its exit status."""
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(within)
         self.stop()
-        end = self._log.read_text(errors="replace")[-1000:]
-        raise StartError(f"{self._command[0]} did not come up; its log, {self._log}, ends:\n{end}")
+        return self._process.returncode
 
     def stop(self) -> None:
         """Kill the program with its children, and reap it. Twice does no harm."""
