@@ -65,16 +65,22 @@ def serve(path: Path | None) -> None:
     from contentfilter.daemon import Supervisor  # noqa: PLC0415
 
     config = load(path)
+    file = configuration.path_in_use(path)
+    reload: Callable[[], Config] = partial(configuration.load, file)
     try:
-        maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
-        config.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-    except OSError as error:
-        fail(f"{error.filename or config.log.syslog_address}: {error.strerror}", os.EX_OSFILE)
-    reload: Callable[[], Config] = partial(configuration.load, configuration.path_in_use(path))
-    try:
+        prepare(config)
         raise SystemExit(Supervisor(config, reload, worker.run).run())
     except ConfigError as error:
-        fail(str(error), os.EX_CONFIG)
+        fail(f"{file}: {error}", os.EX_CONFIG)
+
+
+def prepare(config: Config) -> None:
+    """Make what must be there before a daemon can run. Raises ConfigError."""
+    maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
+    try:
+        config.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"state_directory: {config.state_directory} cannot be made: {error.strerror}") from error
 
 
 @cli.command()

@@ -132,7 +132,7 @@ def unreported(mail_id: str, recipients: Sequence[str], why: str, quarantine_id:
 
 
 def set_up(destination: str, level: str, syslog_address: str = "/dev/log") -> None:
-    """Send the log to "stderr" or "syslog". Raises OSError when syslog cannot be reached."""
+    """Send the log to "stderr" or "syslog"; a syslog daemon that is away now may come later."""
     handler: logging.Handler
     if destination == "syslog":
         handler = logging.handlers.SysLogHandler(syslog_address, logging.handlers.SysLogHandler.LOG_MAIL)
