@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from contentfilter.message import Buffer
 
 _LINE_END = re.compile(rb"[ \t]*(?:\r?\n|\Z)")
-# What the first delimiter of a multipart without a boundary parameter looks like.
-_GUESS = re.compile(rb"\n--([^\s-][^\r\n]{0,199}?|-[^\r\n]{0,199}?[^\r\n-])[ \t]*(?=\r?\n)")
+_LIKE_A_DELIMITER = re.compile(rb"\n--([^\r\n]{1,256})(?=\r?\n)")
+_GUESSED_WITHIN = 64 * 1024
+"""Bytes of a body in which the first delimiter is looked for if no boundary is known."""
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ def scan(buffer: Buffer, start: int, end: int, boundary: bytes, limit: int) -> S
 def _delimiters(buffer: Buffer, start: int, end: int, boundary: bytes) -> Iterator[tuple[int, int, bool]]:
     """Each delimiter line: where the line end before it begins, where the line after it begins, whether it closes."""
     marker = b"\n--" + boundary
-    pattern = re.compile(re.escape(marker) + rb"(--)?(?=[ \t]*(?:\r?\n|\Z))")
+    pattern = re.compile(re.escape(marker) + rb"(--)?(?=[ \t]*+(?:\r?\n|\Z))")
     position = start
     if start == 0:
         first = re.compile(pattern.pattern[len(re.escape(b"\n")) :]).match(buffer, 0, end)
@@ -80,5 +81,8 @@ def _next_line(buffer: Buffer, position: int, end: int) -> int:
 
 def guess_boundary(buffer: Buffer, start: int, end: int) -> bytes | None:
     """The boundary that the first line in the form of a delimiter uses, if the header names none."""
-    match = _GUESS.search(buffer, max(start - 1, 0), end)
-    return None if match is None else match[1]
+    for match in _LIKE_A_DELIMITER.finditer(buffer, max(start - 1, 0), min(end, start + _GUESSED_WITHIN)):
+        boundary = match[1].rstrip(b" \t")
+        if boundary.strip(b"-"):
+            return boundary
+    return None

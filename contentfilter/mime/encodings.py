@@ -24,7 +24,7 @@ _MOST_PIECES = 1000
 _MOST_BLOCKS = 100
 """Blocks of uuencode that are decoded; they may be as short as two lines."""
 
-_SHORT_UU_LINE = 16
+_SHORT_UU_LINE = 40
 """Lines are 61 characters long, but for the last. On average they are not taken to be shorter than this."""
 
 _BLANKS = b" \t\r\n"
@@ -32,7 +32,6 @@ _DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _FOREIGN = bytes(set(range(256)) - set(_DIGITS))
 _NOT_DIGITS = _FOREIGN + b"="
 _FOREIGN_DIGIT = re.compile(rb"[^A-Za-z0-9+/= \t\r\n]")
-_PADDING = re.compile(rb"=+")
 _TOKEN = re.compile(r"[^\s;,()\"']+")
 _NAMES = MappingProxyType({
     "": "7bit",
@@ -52,8 +51,7 @@ _NAMES = MappingProxyType({
 
 _BEGIN_UU = re.compile(rb"^begin(?:-base64)? [0-7]{3,6} ([^\r\n]*)\r?\n", re.MULTILINE)
 _END_UU = re.compile(rb"^end[ \t]*\r?$", re.MULTILINE)
-_PADDED_SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?(?:\n|\Z))")
-_CR_WITHOUT_LF = re.compile(rb"=\r(?!\n)")
+_PADDED_SOFT_BREAK = re.compile(rb"=[ \t]++(?=\r?(?:\n|\Z))")
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
 
 
@@ -105,9 +103,8 @@ def decode_base64(buffer: Buffer, start: int, end: int) -> Decoded:
 def _odd_base64(data: bytes) -> Decoded:
     """Base64 with foreign characters, padding before its end, or padding that is missing."""
     digits = data.translate(None, _FOREIGN)
-    pieces = [piece for piece in _PADDING.split(digits, _MOST_PIECES) if piece]
-    if len(pieces) > _MOST_PIECES:
-        pieces[-1] = pieces[-1].replace(b"=", b"")
+    *pieces, rest = digits.split(b"=", 2 * _MOST_PIECES)
+    pieces = [piece for piece in (*pieces, rest.replace(b"=", b"")) if piece]
     decoded = [_base64_piece(piece) for piece in pieces]
     content = b"".join(decoded)
     defects: list[str] = []
@@ -135,9 +132,9 @@ def decode_quoted_printable(buffer: Buffer, start: int, end: int) -> Decoded:
     if b"= " in data or b"=\t" in data:
         # Blanks at the end of a line are transport padding (rule 3), so this is a soft line break.
         data = _PADDED_SOFT_BREAK.sub(b"=", data)
-    if _CR_WITHOUT_LF.search(data):
+    if data.count(b"=\r") != data.count(b"=\r\n"):
         # a2b_qp would drop everything up to the next LF.
-        data = _CR_WITHOUT_LF.sub(b"=3D\r", data)
+        data = data.replace(b"=\r\n", b"=\n").replace(b"=\r", b"=3D\r")
     defects = ("quoted-printable-escape",) if _BAD_ESCAPE.search(data) else ()
     return Decoded(binascii.a2b_qp(data), defects)
 

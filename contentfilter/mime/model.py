@@ -14,16 +14,18 @@ class Limits:
 
     depth: levels below the root; parts: nodes of the tree, all readings together; readings: ambiguous places that are
     read in a further way; header_bytes: bytes of all headers together; fields: lines of one header; parameters: of one
-    field; decoded_bytes: what all decoded contents may hold together.
+    field; decoded_bytes: what all encoded bodies may hold together; searched_bytes: what is searched for delimiters,
+    where every level of nesting searches its part of the message again.
     """
 
     depth: int = 16
     parts: int = 3000
     readings: int = 32
-    header_bytes: int = 2 * 1024 * 1024
+    header_bytes: int = 1024 * 1024
     fields: int = 2000
     parameters: int = 200
     decoded_bytes: int = 256 * 1024 * 1024
+    searched_bytes: int = 512 * 1024 * 1024
 
 
 DEFAULT_LIMITS = Limits()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from contentfilter.message import Buffer
-from contentfilter.mime.boundaries import guess_boundary, scan
+from contentfilter.mime.boundaries import Scan, guess_boundary, scan
 from contentfilter.mime.charset import decode_unlabelled
 from contentfilter.mime.encodings import DECODERS, Decoded
 from contentfilter.mime.fields import parse_header
@@ -66,6 +66,7 @@ class _Parser:
         self._numbers: dict[str, int] = {}
         self._header_bytes = limits.header_bytes
         self._decoded_bytes = limits.decoded_bytes
+        self._searched_bytes = limits.searched_bytes
         self._readings = limits.readings
 
     def tree(self) -> Tree:
@@ -149,14 +150,7 @@ class _Parser:
         return bodies
 
     def _make_multipart_in(self, entity: _Entity, reading: Reading, body: _Body) -> bool:
-        boundary = reading.content_type.boundary
-        found = None if boundary is None else scan(body.buffer, body.start, body.end, boundary, self._room())
-        if found is None or not found.parts:
-            guess = guess_boundary(body.buffer, body.start, body.end)
-            if guess is None or guess == boundary:
-                return False
-            self._note(entity, {"undeclared-boundary": reading.header.body_start})
-            found = scan(body.buffer, body.start, body.end, guess, self._room())
+        found = self._scan(entity, reading, body)
         if not found.parts:
             return False
         if found.more:
@@ -182,6 +176,25 @@ class _Parser:
             for number, (start, end) in enumerate(found.parts, 1)
         ])  # fmt: skip
         return True
+
+    def _scan(self, entity: _Entity, reading: Reading, body: _Body) -> Scan:
+        """The parts between the delimiters of the declared boundary, or else of the one that seems to be used."""
+        boundary = reading.content_type.boundary
+        found = Scan() if boundary is None else self._search(body, boundary)
+        if not found.parts:
+            guess = guess_boundary(body.buffer, body.start, body.end)
+            if guess is not None and guess != boundary:
+                self._note(entity, {"undeclared-boundary": reading.header.body_start})
+                return self._search(body, guess)
+        return found
+
+    def _search(self, body: _Body, boundary: bytes) -> Scan:
+        size = body.end - body.start
+        if size > self._searched_bytes:
+            self._exceeded["searched_bytes"] = None
+            return Scan()
+        self._searched_bytes -= size
+        return scan(body.buffer, body.start, body.end, boundary, self._room())
 
     def _make_message(self, entity: _Entity, reading: Reading) -> None:
         """RFC 2046 section 5.2.1, RFC 6532. An encoding is not allowed on most of these, but occurs."""

@@ -233,6 +233,15 @@ def test_a_long_encoded_name_is_not_many_parameters() -> None:
     assert parse(line + b"\r\n\r\n").exceeded == ()
 
 
+def test_what_is_searched_for_delimiters_is_limited() -> None:
+    inner = multipart(b"\r\ninner", boundary=b"inner")
+    raw = multipart(inner)
+    assert len(parse(raw, Limits(searched_bytes=len(raw) + len(inner))).parts) == 3
+    cut_short = parse(raw, Limits(searched_bytes=len(raw.partition(b"\r\n\r\n")[2])))
+    assert len(cut_short.parts) == 2
+    assert cut_short.exceeded == ("searched_bytes",)
+
+
 def test_readings_are_limited() -> None:
     part = b"Content-Type: text/plain\r\nContent-Type: text/html\r\n\r\nx"
     tree = parse(multipart(*[part] * 10), Limits(readings=3))
