@@ -19,7 +19,7 @@ def plain_names(name: str) -> tuple[str, ...]:
     """
     names: dict[str, None] = {}
     for whole in (name, name.partition("\0")[0]):
-        visible = _visible(unicodedata.normalize("NFKC", whole)).casefold()
+        visible = _visible(unicodedata.normalize("NFKC", whole)).lower()
         last = _SEPARATORS.split(visible.rstrip("/\\ "))[-1]
         for candidate in (last, last.partition(":")[0]):
             names[candidate.strip().rstrip(". ")] = None
