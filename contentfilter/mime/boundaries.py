@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 
 from contentfilter.message import Buffer
 
+# close-delimiter := delimiter "--"; both may be followed by transport-padding.
+_REST = re.compile(rb"(--)?(?=[ \t]*+(?:\r?\n|\Z))")
+_PATIENCE = 100
+"""Lines that only begin like a delimiter before we compile a pattern: that takes longer than finding a few of them."""
+
 _LINE_END = re.compile(rb"[ \t]*(?:\r?\n|\Z)")
 _LIKE_A_DELIMITER = re.compile(rb"\n--([^\r\n]{1,256})(?=\r?\n)")
 _GUESSED_WITHIN = 64 * 1024
@@ -55,23 +60,32 @@ def scan(buffer: Buffer, start: int, end: int, boundary: bytes, limit: int) -> S
 def _delimiters(buffer: Buffer, start: int, end: int, boundary: bytes) -> Iterator[tuple[int, int, bool]]:
     """Each delimiter line: where the line end before it begins, where the line after it begins, whether it closes."""
     marker = b"\n--" + boundary
-    pattern = re.compile(re.escape(marker) + rb"(--)?(?=[ \t]*+(?:\r?\n|\Z))")
-    position = start
+    position = start - 1
     if start == 0:
-        first = re.compile(pattern.pattern[len(re.escape(b"\n")) :]).match(buffer, 0, end)
+        position = 0
+        first = _REST.match(buffer, len(marker) - 1, end) if buffer[: len(marker) - 1] == marker[1:] else None
         if first is not None:
             yield 0, _next_line(buffer, first.end(), end), first[1] is not None
             position = first.end()
-    else:
-        position = start - 1
-    while (candidate := buffer.find(marker, position, end)) >= 0:
-        # find is faster between delimiters, the pattern where many lines only begin like one.
-        found = pattern.search(buffer, candidate, end)
-        if found is None:
-            return
-        before = found.start() - (buffer[found.start() - 1 : found.start()] == b"\r")
-        yield max(before, start), _next_line(buffer, found.end(), end), found[1] is not None
-        position = found.end()
+    while (rest := _next_delimiter(buffer, position, end, marker)) is not None:
+        line_end = rest.start() - len(marker)
+        before = line_end - (buffer[line_end - 1 : line_end] == b"\r")
+        yield max(before, start), _next_line(buffer, rest.end(), end), rest[1] is not None
+        position = rest.end()
+
+
+def _next_delimiter(buffer: Buffer, position: int, end: int, marker: bytes) -> re.Match[bytes] | None:
+    """What follows the boundary in the next line that is a delimiter, and does not merely begin like one."""
+    for _ in range(_PATIENCE):
+        position = buffer.find(marker, position, end)
+        if position < 0:
+            return None
+        rest = _REST.match(buffer, position + len(marker), end)
+        if rest is not None:
+            return rest
+        position += len(marker)
+    whole = re.compile(re.escape(marker) + _REST.pattern).search(buffer, position, end)
+    return None if whole is None else _REST.match(buffer, whole.start() + len(marker), end)
 
 
 def _next_line(buffer: Buffer, position: int, end: int) -> int:

@@ -67,7 +67,7 @@ def _end_for_some(header: Header) -> int | None:
 def _read(result: Understood, header: Header, name: str, default_type: str, parameter_limit: int) -> None:
     fields = {key: header.all(key) for key in ("content-type", "content-transfer-encoding", "content-disposition")}
     for key, found in fields.items():
-        if len({each.value.lower() for each in found}) > 1:
+        if len(found) > 1 and len({each.value.lower() for each in found}) > 1:
             result.notes[f"repeated-{key}"] = found[1].start
     types = _content_types(fields["content-type"], default_type, parameter_limit, result.notes)
     encodings = _encodings(fields["content-transfer-encoding"], result.notes)

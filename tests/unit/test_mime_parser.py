@@ -107,6 +107,13 @@ def test_delimiters(body: bytes, contents: list[bytes]) -> None:
     assert [part.content() for part in tree.leaves] == contents
 
 
+@pytest.mark.parametrize("count", [99, 100, 101, 1000])
+def test_lines_that_only_begin_like_a_delimiter_are_content_however_many(count: int) -> None:
+    content = b"--bx\r\n" * count + b"--b-"
+    tree = parse(multipart(b"\r\n" + content, b"\r\ntwo"))
+    assert [part.content() for part in tree.leaves] == [content, b"two"]
+
+
 def test_bare_lf_in_a_decoded_message_works_like_crlf() -> None:
     inner = multipart(b"\r\none", b"Content-Type: text/html\r\n\r\ntwo").replace(b"\r\n", b"\n")
     raw = b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.encodebytes(inner)
