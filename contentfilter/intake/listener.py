@@ -66,6 +66,8 @@ class Listener:
             asyncio.get_running_loop().add_reader(sock, self._accept_one, sock)
 
     def _accept_one(self, sock: socket.socket) -> None:
+        if self._stopped.is_set():
+            return  # the connection stays in the kernel's queue, for the worker that comes after us
         try:
             client, address = sock.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
