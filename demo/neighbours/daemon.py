@@ -69,6 +69,11 @@ class Daemon:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """The process id; that of the session and of the process group as well."""
+        return self._process.pid
+
     def wait_until(self, ready: Callable[[], bool], within: float) -> None:
         """Wait until ready() is true; an OSError from it means not yet. Raises StartError.
 

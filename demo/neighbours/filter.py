@@ -51,6 +51,11 @@ class Filter:
         self._daemon = Daemon(command, self.log)
         self._daemon.wait_until(self._greets, _START_WITHIN)
 
+    @property
+    def pid(self) -> int:
+        """The process id of the supervisor, 0 before the start."""
+        return 0 if self._daemon is None else self._daemon.pid
+
     def stop(self) -> int:
         """Let it finish what it has in hand, and end. Its exit status."""
         return 0 if self._daemon is None else self._daemon.terminate(_STOP_WITHIN)
