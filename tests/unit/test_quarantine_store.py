@@ -23,8 +23,9 @@ from contentfilter.errors import QuarantineError
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
 from contentfilter.verdict import Category
+from quarantine.durable import try_lock
 from quarantine.errors import IndexDamagedError, ItemBusyError, ItemDamagedError, UnknownIdError
-from quarantine.index import Query
+from quarantine.index import Index, Query
 from quarantine.record import State
 from quarantine.store import LEFTOVER_AGE, Quarantine
 from tests.unit.quarantine_items import NOON, RAW, files, keep, make, open_quarantine, withheld
@@ -434,9 +435,16 @@ def test_four_processes_write_while_others_read_and_reindex(tmp_path: Path, meth
     reader.close()
 
 
+def _keep_over_a_connection_of_its_own(quarantine: Quarantine) -> None:
+    inherited = quarantine._index._engine
+    keep(quarantine)
+    assert inherited is not None
+    assert quarantine._index._engine is not inherited
+
+
 def test_an_open_index_survives_a_fork(quarantine: Quarantine) -> None:
     record = keep(quarantine)
-    child = multiprocessing.get_context("fork").Process(target=keep, args=(quarantine,))
+    child = multiprocessing.get_context("fork").Process(target=_keep_over_a_connection_of_its_own, args=(quarantine,))
     child.start()
     child.join(30)
     assert child.exitcode == 0
@@ -461,6 +469,47 @@ def test_an_item_has_one_changer_at_a_time(quarantine: Quarantine) -> None:
     quarantine.delete(record.id)
     with pytest.raises(UnknownIdError):
         quarantine.lock(record.id)
+
+
+def test_an_item_is_locked_until_its_row_is_committed(
+    quarantine: Quarantine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, refused = Index.put, []
+    record, message = make()
+
+    def put_while_another_looks(self: Index, entries: Any) -> None:
+        with pytest.raises(ItemBusyError):
+            Quarantine(tmp_path / "quarantine", "sqlite://").lock(record.id)
+        refused.append(record.id)
+        put(self, entries)
+
+    monkeypatch.setattr(Index, "put", put_while_another_looks)
+    quarantine.keep(record, message)
+    assert refused == [record.id]
+
+
+def test_an_item_that_is_deleted_while_we_come_to_its_lock_is_unknown(
+    quarantine: Quarantine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = keep(quarantine)
+
+    def too_late(descriptor: int) -> bool:
+        monkeypatch.undo()
+        quarantine.delete(record.id)
+        return try_lock(descriptor)
+
+    monkeypatch.setattr("quarantine.files.try_lock", too_late)
+    with pytest.raises(UnknownIdError):
+        quarantine.lock(record.id)
+
+
+def test_deleting_a_row_without_files_removes_the_row(quarantine: Quarantine, tmp_path: Path) -> None:
+    record = keep(quarantine)
+    for path in tmp_path.glob(f"quarantine/*/{record.id}.*"):
+        path.unlink()
+    with pytest.raises(UnknownIdError):
+        quarantine.delete(record.id)
+    assert quarantine.count(Query()) == 0
 
 
 # The index can be rebuilt.
