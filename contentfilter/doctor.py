@@ -73,7 +73,7 @@ class PostconfCommand:
 
     def overrides(self) -> Mapping[str, str]:
         """The -o options of master.cf. Raises PostconfError."""
-        pairs = (line.partition(" = ") for line in self._run("-P").splitlines())
+        pairs = (line.partition(" =") for line in self._run("-P").splitlines())
         return {name.strip(): value.strip() for name, _, value in pairs}
 
     def _run(self, *arguments: str) -> str:

@@ -26,6 +26,7 @@ OURS = frozenset(
         "x-spam-level",
         "x-spam-status",
         "x-quarantine-id",
+        "x-quarantine-release",
         "x-contentfilter-alert",
     }
 )

@@ -26,11 +26,16 @@ def detect(sample: bytes) -> str:
     "application/octet-stream" where nothing is recognised, "application/x-empty" for nothing. May be called from any
     thread: libmagic's state must not be shared, so each thread has its own. Raises InspectorError if libmagic fails.
     """
-    sample = sample[: SAMPLE if sample[:SAMPLE].translate(None, _TEXT) else _TEXT_SAMPLE]
+    sample = sample[: _TEXT_SAMPLE if is_text(sample) else SAMPLE]
     try:
         return str(_detector().from_buffer(sample)).lower()
     except (magic.MagicException, OSError) as error:
         raise InspectorError(f"libmagic: {error}") from error
+
+
+def is_text(sample: bytes) -> bool:
+    """Whether there is no byte in the first :data:`SAMPLE` that text does not have."""
+    return not sample[:SAMPLE].translate(None, _TEXT)
 
 
 def _detector() -> magic.Magic:

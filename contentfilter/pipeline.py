@@ -26,7 +26,7 @@ from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
-from contentfilter.mime import Limits, Tree, parse
+from contentfilter.mime import Limits, Tree, parse, parse_header
 from contentfilter.next_hop import Content
 from contentfilter.notice import failure_report
 from contentfilter.policy.lookup import Policies
@@ -203,16 +203,25 @@ class Pipeline:
         if not kept_for:
             return None
         try:
-            await asyncio.to_thread(self._quarantine.keep, _record(case, case.mail_id, kept_for), case.message)
+            await self._store(case, case.mail_id, kept_for)
         except QuarantineError as error:
             maillog.step_failed(case.mail_id, "keeping a quarantine copy", error)
             return error.reply
         return None
 
+    async def _store(self, case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verdict]]) -> None:
+        def keep() -> None:
+            self._quarantine.keep(_record(case, item_id, recipients), case.message)
+
+        await asyncio.to_thread(keep)
+
     async def _send(self, case: Case, marking: Marking, members: Sequence[int]) -> tuple[Reply, ...]:
         recipients = [case.envelope.recipients[index] for index in members]
         received = received_field(case.envelope, recipients, case.mail_id, self._site.hostname)
-        edits = edits_for(case.message.buffer, case.tree.header, marking, received, self._site.hostname)
+        header = case.tree.header
+        if not header.complete:  # no foreign copy of our fields may hide behind the limit
+            header = await asyncio.to_thread(parse_header, case.message.buffer)
+        edits = edits_for(case.message.buffer, header, marking, received, self._site.hostname)
         size = len(case.message) + len(edits.prepend)
         return await self._next_hop.send(case.envelope, recipients, lambda: case.message.edited(edits), size)
 
@@ -267,7 +276,7 @@ class Pipeline:
         if unkept:
             mail_id = new_id()
             try:
-                await asyncio.to_thread(self._quarantine.keep, _record(case, mail_id, unkept), case.message)
+                await self._store(case, mail_id, unkept)
             except QuarantineError as error:
                 maillog.step_failed(case.mail_id, "keeping what cannot be reported", error)
                 return False
@@ -304,7 +313,7 @@ def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verd
             verdict.category,
             verdict.action,
             verdict.reasons,
-            State.RELEASED if verdict.action is Action.PASS and item_id == case.mail_id else State.PENDING,
+            State.DELIVERED if verdict.action is Action.PASS and item_id == case.mail_id else State.PENDING,
         )
         for recipient, verdict in recipients
     )

@@ -292,4 +292,6 @@ def _choose_smtp(example: str) -> str:
 
 def _read(file: Path) -> DeliveredMail:
     raw = file.read_bytes()
-    return DeliveredMail(str(BytesHeaderParser().parsebytes(raw)["X-Original-To"]), raw)
+    # By hand, because a header parser gives an address that is not ASCII as bytes of an unknown charset.
+    original_to = re.search(rb"^X-Original-To: (.*)$", raw, re.MULTILINE)
+    return DeliveredMail(original_to[1].decode() if original_to else "", raw)

@@ -16,6 +16,11 @@ from contentfilter.errors import SpoolError
 from contentfilter.message import HeaderEdits, Message, Replacement, Spool, memory_file
 
 
+def open_files() -> set[Path]:
+    """The descriptors of this process."""
+    return set(Path("/proc/self/fd").iterdir())
+
+
 def spooled(chunks: list[bytes], directory: Path, threshold: int) -> Message:
     spool = Spool(directory, threshold)
     for chunk in chunks:
@@ -52,7 +57,7 @@ def test_a_small_message_has_a_descriptor_too() -> None:
 
 
 def test_a_closed_message_leaves_no_descriptor(tmp_path: Path) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_files()
     for threshold in (0, 1000):
         message = spooled([b"x" * 100], tmp_path, threshold)
         message.descriptor()
@@ -62,7 +67,7 @@ def test_a_closed_message_leaves_no_descriptor(tmp_path: Path) -> None:
     abandoned = Spool(tmp_path, 0)
     abandoned.write(b"x")
     abandoned.abandon()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 def test_without_o_tmpfile_the_name_is_gone_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,20 +88,24 @@ def test_a_full_disk_is_a_temporary_failure(tmp_path: Path, monkeypatch: pytest.
     def fail(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_files()
     spool = Spool(tmp_path, 1)
     monkeypatch.setattr(mmap if step == "mmap" else os, step, fail)
-    with pytest.raises(SpoolError) as caught:
+
+    def fill() -> None:
         spool.write(b"xx")
         spool.finish()
+
+    with pytest.raises(SpoolError) as caught:
+        fill()
     assert caught.value.reply.temporary
     monkeypatch.undo()
     spool.abandon()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 def test_memory_file_does_not_leak_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_files()
 
     def fail(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -105,7 +114,7 @@ def test_memory_file_does_not_leak_when_it_fails(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SpoolError):
         memory_file(b"x")
     monkeypatch.undo()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 def test_edits() -> None:
