@@ -173,8 +173,8 @@ class FakeNextHop:
         return len(self._tasks)
 
     async def all_left(self) -> None:
-        """Wait until no client is connected any more."""
-        async with self._left:
+        """Wait until no client is connected any more. Raises TimeoutError: somebody has leaked a connection."""
+        async with asyncio.timeout(20), self._left:
             await self._left.wait_for(lambda: not self._tasks)
 
     def interrupt(self, data: bytes = b"", *, close: bool = True) -> None:

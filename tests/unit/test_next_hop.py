@@ -501,6 +501,7 @@ async def test_connection_is_used_again_until_max_uses(connect: Connect) -> None
             await send(way)
         assert [one.connection for one in hop.delivered] == [1, 1, 2, 2, 3]
         assert hop.commands.count(b"QUIT") == 2
+        assert b"RSET" not in hop.commands  # a finished transaction leaves nothing behind
         await way.close()
         await hop.all_left()
         assert hop.commands.count(b"QUIT") == 3
@@ -540,6 +541,7 @@ async def test_idle_connection_on_which_something_was_said_is_not_used(connect: 
     async with FakeNextHop({"dot": [Raw(b"250 2.0.0 Ok: queued as FAKE\r\n550 5.0.0 surprise\r\n")]}) as hop:
         way = connect(hop)
         assert await send(way) == (QUEUED, QUEUED, QUEUED)
+        await hop.all_left()
         assert await send(way) == (QUEUED, QUEUED, QUEUED)
         assert [one.connection for one in hop.delivered] == [1, 2]
 
