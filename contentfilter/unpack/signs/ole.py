@@ -1,0 +1,149 @@
+"""OLE compound files ([MS-CFB]): Word, Excel and PowerPoint of old, VBA projects of new ones, embedded objects."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from typing import BinaryIO
+
+import olefile
+
+from contentfilter.unpack.opener import Kind
+from contentfilter.unpack.signs import vba
+from contentfilter.unpack.signs.objects import signs_of_class, signs_of_package
+from contentfilter.unpack.signs.sign import MOST_BYTES, Family, Sign, guarded, sign
+
+_ACTIVE_MIME = b"ActiveMime"
+_MOST_STREAMS = 2000
+_STREAM_BYTES = 16 * 1024 * 1024
+_MOST_RECORDS = 500_000
+
+_FIELD = re.compile(
+    rb"\x13[^\x13-\x15]{0,40}?DDE(?:AUTO)?\b[^\x14\x15]{0,200}|\x13(?:[^\x13-\x15]\0){0,40}?D\0D\0E\0[^\x14\x15]{0,400}",
+    re.IGNORECASE,
+)
+_URL_MONIKER = bytes.fromhex("e0c9ea79f9bace118c8200aa004ba90b")
+_REMOTE = re.compile(
+    rb"(?:h\0?t\0?t\0?p\0?s?\0?|f\0?t\0?p\0?|f\0?i\0?l\0?e\0?|m\0?h\0?t\0?m\0?l\0?):[\x20-\x7e\0]{4,300}|(?:\\\0?){2}[\w.\0]{2,200}\\[\x20-\x7e\0]{1,200}",
+    re.IGNORECASE,
+)
+
+
+def _accepts(kind: Kind) -> bool:
+    return kind.head.startswith((olefile.MAGIC, _ACTIVE_MIME))
+
+
+def _signs(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
+    data = file.read(MOST_BYTES)
+    if kind.head.startswith(_ACTIVE_MIME):
+        data = _inflated(data)
+        yield sign("macro", "ActiveMime")
+    yield from signs_of_ole(data)
+
+
+def signs_of_ole(data: bytes) -> Iterator[Sign]:
+    """The signs of a compound file. Raises whatever olefile raises over one that it cannot read at all."""
+    with olefile.OleFileIO(data) as ole:
+        paths = ole.listdir(streams=True, storages=True)[:_MOST_STREAMS]
+        project = next((path for path in paths if _is_project(path)), None)
+        if project is not None:
+            yield sign("macro", "/".join(project))
+        yield from guarded("ole classes", _classes(ole, paths))
+        if project is not None or any(path[-1].lower() == "powerpoint document" for path in paths):
+            yield from guarded("vba", vba.signs(data))
+        for path in paths:
+            if ole.get_type(path) == olefile.STGTY_STREAM:
+                yield from guarded("ole stream", _stream(ole, path))
+
+
+def _is_project(path: list[str]) -> bool:
+    last = [name.lower() for name in path[-2:]]
+    return last[-1] == "_vba_project" or last == ["vba", "dir"]
+
+
+def _classes(ole: olefile.OleFileIO, streams: list[list[str]]) -> Iterator[Sign]:
+    yield from signs_of_class(ole.root.clsid)
+    for path in streams:
+        yield from signs_of_class(ole.getclsid(path))
+
+
+def _stream(ole: olefile.OleFileIO, path: list[str]) -> Iterator[Sign]:
+    name = path[-1].lower()
+    looker = _LOOKERS.get(name)
+    if looker is not None:
+        yield from looker(ole.openstream(path).read(_STREAM_BYTES))
+
+
+def _word(data: bytes) -> Iterator[Sign]:
+    if len(data) > 12 and data[11] & 1:
+        yield sign("office-encrypted", "Word")
+    for found in islice(_FIELD.finditer(data), 5):
+        yield sign("dde", found[0].replace(b"\0", b""))
+
+
+def _workbook(data: bytes) -> Iterator[Sign]:
+    """The records of a workbook ([MS-XLS] 2.4): what its sheets are, what it is linked to."""
+    at = records = 0
+    while at + 4 <= len(data) and records < _MOST_RECORDS:
+        kind, length = struct.unpack_from("<HH", data, at)
+        body = data[at + 4 : at + 4 + length]
+        yield from _record(kind, body)
+        at, records = at + 4 + length, records + 1
+
+
+def _record(kind: int, body: bytes) -> Iterator[Sign]:
+    if kind == 0x2F:
+        yield sign("office-encrypted", "Excel")
+    elif kind == 0x85 and len(body) > 6 and body[5] == 1:
+        hidden = ("", " hidden", " very hidden", "")[body[4] & 3]
+        yield sign("xlm-macro", f"{body[8:].decode('latin-1')}{hidden}")
+    elif kind == 0x18 and len(body) > 15 and body[0] & 0x20 and body[3] == 1 and body[15] in {1, 2, 10, 11}:
+        yield sign(
+            "macro-autorun", {1: "Auto_Open", 2: "Auto_Close", 10: "Auto_Activate", 11: "Auto_Deactivate"}[body[15]]
+        )
+    elif kind == 0x1AE and len(body) > 5 and b"\x03" in body[4:]:
+        yield sign("dde", body[4:].replace(b"\0", b"").replace(b"\x03", b"|"))
+
+
+def _link(data: bytes) -> Iterator[Sign]:
+    """The stream of a linked object ([MS-OLEDS] 2.3.3): what it is fetched from when the document opens."""
+    if _URL_MONIKER in data or (len(data) > 4 and data[4] & 1):
+        found = _REMOTE.search(data)
+        if found:
+            yield sign("external-template", found[0].replace(b"\0", b""))
+
+
+def _equation(_data: bytes) -> Iterator[Sign]:
+    yield sign("equation-editor", "Equation Native")
+
+
+def _encrypted(_data: bytes) -> Iterator[Sign]:
+    yield sign("office-encrypted", "EncryptedPackage")
+
+
+_LOOKERS = {
+    "worddocument": _word,
+    "workbook": _workbook,
+    "book": _workbook,
+    "\x01ole": _link,
+    "\x01ole10native": signs_of_package,
+    "equation native": _equation,
+    "encryptedpackage": _encrypted,
+}
+
+
+def _inflated(data: bytes) -> bytes:
+    """The compound file in an ActiveMime file, which follows a header whose length differs."""
+    start = data.find(b"\x78", len(_ACTIVE_MIME), 0x400)
+    while start >= 0:
+        try:
+            return zlib.decompressobj().decompress(data[start:], MOST_BYTES)
+        except zlib.error:
+            start = data.find(b"\x78", start + 1, 0x400)
+    return b""
+
+
+FAMILY = Family("ole", _accepts, _signs)

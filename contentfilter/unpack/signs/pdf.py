@@ -1,0 +1,179 @@
+"""PDF (ISO 32000-1): scripts, actions on opening, files inside.
+
+Readers of PDF mend what is broken, so no structure is trusted here: the names of actions are looked for wherever they
+can stand, in objects and in object streams, whatever the cross-reference table says.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import BinaryIO
+
+from contentfilter.unpack.opener import Kind
+from contentfilter.unpack.signs.sign import MOST_BYTES, Family, Sign, sign
+
+_MOST_STREAMS = 50_000
+_MOST_ACTIONS = 20
+_INFLATED_BYTES = 32 * 1024 * 1024
+_ONE_STREAM = 8 * 1024 * 1024
+_DICTIONARY = 4096
+
+_ESCAPE = re.compile(rb"#([0-9A-Fa-f]{2})")
+_END = rb"(?=[\s\0/<>\[\](){}%]|$)"
+_NAME_SIGNS = {
+    b"JS": "pdf-javascript",
+    b"JavaScript": "pdf-javascript",
+    b"Launch": "pdf-launch",
+    b"EmbeddedFile": "pdf-embedded-file",
+    b"EmbeddedFiles": "pdf-embedded-file",
+    b"RichMedia": "pdf-rich-media",
+    b"XFA": "pdf-xfa",
+    b"GoToE": "pdf-embedded-file",
+    b"ImportData": "pdf-launch",
+}
+_NAMES = re.compile(rb"/(" + b"|".join(_NAME_SIGNS) + rb")" + _END)
+_ENCRYPT = re.compile(rb"/Encrypt[\s\0]{0,16}(?:\d{1,10}[\s\0]{1,16}\d{1,5}[\s\0]{1,16}R|<<)")
+_OPEN = re.compile(rb"/OpenAction[\s\0]{0,16}(?:(\d{1,10})[\s\0]{1,16}\d{1,5}[\s\0]{1,16}R|(?=<<))")
+_ACTION = re.compile(rb"/S[\s\0]{0,16}/(\w{1,32})")
+_OBJECT = rb"(?<!\d)%d[\s\0]{1,16}\d{1,5}[\s\0]{1,16}obj\b"
+_HIDES_OBJECTS = re.compile(rb"\d[\s\0]{1,16}\d{1,5}[\s\0]{1,16}obj\b")
+_QUIET_ACTIONS = frozenset({b"GoTo", b"Named"})
+_FILTERS = re.compile(rb"/(ASCIIHexDecode|AHx|ASCII85Decode|A85|FlateDecode|Fl)" + _END)
+_FIRST = re.compile(rb"/First[\s\0]{1,16}(\d{1,8})")
+_NUMBERS = re.compile(rb"\d{1,10}")
+
+
+@dataclass(slots=True)
+class _Objects:
+    """What a PDF holds outside of ordinary streams: text of objects; packed: those of object streams, by number."""
+
+    text: bytes = b""
+    packed: dict[int, tuple[bytes, int]] = field(default_factory=dict)
+
+    def get(self, number: int) -> bytes:
+        """The beginning of an object, as it was defined last."""
+        if number in self.packed:
+            content, start = self.packed[number]
+            return content[start : start + _DICTIONARY]
+        definitions = [found.end() for found in re.finditer(_OBJECT % number, self.text)]
+        return self.text[definitions[-1] : definitions[-1] + _DICTIONARY] if definitions else b""
+
+
+def _accepts(kind: Kind) -> bool:
+    return b"%PDF" in kind.head[:1024]
+
+
+def _signs(file: BinaryIO, _kind: Kind) -> Iterator[Sign]:
+    objects = _objects(file.read(MOST_BYTES))
+    if _ENCRYPT.search(objects.text):
+        yield sign("pdf-encrypted")
+    for name in sorted({found[1] for found in _NAMES.finditer(objects.text)}):
+        yield sign(_NAME_SIGNS[name], b"/" + name)
+    yield from _open_actions(objects)
+
+
+def _open_actions(objects: _Objects) -> Iterator[Sign]:
+    """Actions on opening other than to go to a page, which many programs write into every document."""
+    for found in islice(_OPEN.finditer(objects.text), _MOST_ACTIONS):
+        action = objects.get(int(found[1])) if found[1] else objects.text[found.end() : found.end() + _DICTIONARY]
+        if action.lstrip(b"\0\t\n\f\r ").startswith(b"["):
+            continue
+        kind = _ACTION.search(action)
+        if kind is None or kind[1] not in _QUIET_ACTIONS:
+            yield sign("pdf-open-action", b"action" if kind is None else kind[1])
+
+
+def _objects(data: bytes) -> _Objects:
+    """The objects in plain sight and in object streams; the content of other streams is left out."""
+    result = _Objects()
+    pieces: list[bytes] = []
+    at = inflated = 0
+    for _ in range(_MOST_STREAMS):
+        start = data.find(b"stream", at)
+        if start < 0:
+            break
+        begin = start + 6
+        if data[start - 3 : start] == b"end" or data[begin : begin + 1] not in {b"\r", b"\n", b" "}:
+            pieces.append(data[at:begin])
+            at = begin
+            continue
+        end = data.find(b"endstream", begin)
+        end = len(data) if end < 0 else end
+        pieces.append(data[at:start])
+        about = _unescaped(_dictionary(data[max(at, start - _DICTIONARY) : start]))
+        if b"/ObjStm" in about and inflated < _INFLATED_BYTES:
+            content = _unescaped(_decoded(data[begin:end].lstrip(b"\r\n "), about))
+            inflated += len(content)
+            pieces.append(content)
+            _take_apart(content, about, result.packed)
+        elif _HIDES_OBJECTS.search(data, begin, end):
+            # What looks like a stream may be a string or a comment to a reader, and hide the objects behind it.
+            pieces.append(data[begin:end])
+        at = end
+    pieces.append(data[at:])
+    result.text = _unescaped(b"\n".join(pieces))
+    return result
+
+
+def _dictionary(before: bytes) -> bytes:
+    """The dictionary that ends here: what follows the last "obj"."""
+    return before[before.rfind(b"obj") + 3 :]
+
+
+def _unescaped(data: bytes) -> bytes:
+    return _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), data) if b"#" in data else data
+
+
+def _decoded(data: bytes, about: bytes) -> bytes:
+    for found in _FILTERS.findall(about)[:4]:
+        if found in {b"FlateDecode", b"Fl"}:
+            data = _inflated(data)
+        elif found in {b"ASCIIHexDecode", b"AHx"}:
+            digits = re.sub(rb"[^0-9A-Fa-f]", b"", data.partition(b">")[0])
+            data = binascii.unhexlify(digits[: len(digits) & ~1])
+        else:
+            data = _from_ascii85(data)
+    return data
+
+
+def _inflated(data: bytes) -> bytes:
+    """As much as can be had: of a damaged stream what comes before the damage."""
+    inflater = zlib.decompressobj()
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        for at in range(0, len(data), 4096):
+            pieces.append(inflater.decompress(data[at : at + 4096], _ONE_STREAM - size))
+            size += len(pieces[-1])
+            if size >= _ONE_STREAM or inflater.eof:
+                break
+    except zlib.error:
+        pass
+    return b"".join(pieces)
+
+
+def _from_ascii85(data: bytes) -> bytes:
+    try:
+        return base64.a85decode(data.partition(b"~>")[0].removeprefix(b"<~"))
+    except ValueError:
+        return b""
+
+
+def _take_apart(content: bytes, about: bytes, packed: dict[int, tuple[bytes, int]]) -> None:
+    """The objects of an object stream (section 7.5.7): pairs of number and offset, then the objects."""
+    first = _FIRST.search(about)
+    if first is None:
+        return
+    start = int(first[1])
+    numbers = [int(each) for each in _NUMBERS.findall(content[:start])[:20_000]]
+    for number, offset in zip(numbers[::2], numbers[1::2], strict=False):
+        packed[number] = (content, start + offset)
+
+
+FAMILY = Family("pdf", _accepts, _signs)
