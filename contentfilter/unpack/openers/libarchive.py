@@ -1,0 +1,224 @@
+"""What libarchive reads: one library for most archives and compressions. Nothing is extracted to disk.
+
+Formats and filters are switched on one by one: some filters of libarchive start external programs, and mtree, which
+only names files, could make it look at files of ours.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import BinaryIO
+
+from libarchive import ffi
+from libarchive.entry import ArchiveEntry
+from libarchive.exception import ArchiveError
+
+from contentfilter.unpack.opener import EncryptedError, Kind, NotThisError, Sink, UnpackError
+from contentfilter.unpack.openers.common import CHUNK, give, readable
+
+FORMATS = ("7zip", "ar", "cab", "cpio", "iso9660", "lha", "rar", "rar5", "tar", "warc", "xar")
+FILTERS = ("bzip2", "compress", "gzip", "lz4", "lzip", "lzma", "rpm", "xz", "zstd")
+
+_SUFFIX = re.compile(r"\.(gz|bz2?|xz|lzma|zstd?|lz4?|Z|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
+
+_is_encrypted = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(("archive_entry_is_encrypted", ffi.libarchive))
+
+
+class Libarchive:
+    """7z, rar, cab, iso, lha, cpio, tar, xar, ar, deb, rpm, warc, through any compression; or one compressed stream."""
+
+    name = "libarchive"
+    exclusive = True
+
+    def accepts(self, kind: Kind) -> bool:
+        """Anything that is not plain text: libarchive itself tells, from the first bytes, what it does not know."""
+        return len(kind.head) > 1 and not kind.head.startswith(b"%PDF-")
+
+    def open(self, file: BinaryIO, kind: Kind, sink: Sink) -> None:
+        """Give the entries, or what a stream decompresses to. Raises NotThisError, EncryptedError, UnpackError."""
+        size = file.seek(0, 2)
+        if not size:
+            raise NotThisError("empty")
+        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) as content:
+            entries_at(content, 0, kind, sink)
+
+
+def entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None:
+    """Give the entries of an archive that begins at this offset of a private mapping."""
+    with _memory(content, offset) as (pointer, size), _reader(pointer, size, (*FORMATS, "raw"), FILTERS) as archive:
+        _Reading(archive, kind, sink).run()
+
+
+@contextmanager
+def _memory(content: mmap.mmap, offset: int) -> Iterator[tuple[int, int]]:
+    """Address and size of what follows the offset."""
+    start = ctypes.c_char.from_buffer(content, offset)
+    try:
+        yield ctypes.addressof(start), len(content) - offset
+    finally:
+        del start  # else the mapping could not be closed
+
+
+@contextmanager
+def _reader(
+    pointer: int, size: int, formats: tuple[str, ...], filters: tuple[str, ...], password: str = ""
+) -> Iterator[int]:
+    archive = ffi.read_new()
+    try:
+        lacking_formats, lacking_filters = missing()
+        for name in filters:
+            if name not in lacking_filters:
+                ffi.get_read_filter_function(name)(archive)
+        for name in formats:
+            if name not in lacking_formats:
+                ffi.get_read_format_function(name)(archive)
+        if password:
+            ffi.read_add_passphrase(archive, password.encode("utf-8", "surrogateescape"))
+        try:
+            ffi.read_open_memory(archive, pointer, size)
+        except ArchiveError as error:
+            raise NotThisError(_reason(error)) from error
+        yield archive
+    finally:
+        ffi.read_free(archive)
+
+
+class _Reading:
+    """One pass over an archive."""
+
+    def __init__(self, archive: int, kind: Kind, sink: Sink) -> None:
+        self.archive, self.kind, self.sink = archive, kind, sink
+        self.given = 0
+        self.locked = False
+
+    def run(self) -> None:
+        while True:
+            entry = ArchiveEntry(self.archive)
+            try:
+                if ffi.read_next_header2(self.archive, entry._entry_p) == ffi.ARCHIVE_EOF:  # noqa: SLF001 - the class has no other way to be filled
+                    break
+            except ArchiveError as error:
+                self._broken(error)
+                return
+            if not self._entry(entry):
+                break
+        if not self.given and self._format() == b"empty":
+            raise NotThisError("nothing in it")
+
+    def _format(self) -> bytes:
+        return bytes(ffi.format_name(self.archive) or b"")
+
+    def _broken(self, error: ArchiveError) -> None:
+        """The archive cannot be followed any further."""
+        reason = _reason(error)
+        if self.given:
+            self.sink.trouble(f"damaged: {reason}")
+        elif "ncrypt" in reason:
+            raise EncryptedError(reason) from error
+        elif not self._format() or "Unrecognized archive format" in reason:
+            raise NotThisError(reason) from error
+        else:
+            raise UnpackError(reason) from error
+
+    def _entry(self, entry: ArchiveEntry) -> bool:
+        """Give one entry; False if it was the only one."""
+        if self._format() == b"raw":
+            self._raw()
+            return False
+        name = readable(_name(entry), "unnamed")
+        if entry.islnk or entry.issym:
+            self.sink.listed(name, "link")
+        elif entry.isdev:
+            self.sink.listed(name, "device")
+        elif entry.isdir:
+            pass
+        elif _is_encrypted(entry._entry_p):  # noqa: SLF001 - asked of the library directly, libarchive-c does not offer it
+            self.locked = True
+            self._locked_entry(name)
+            return True
+        else:
+            self._regular(name)
+        self.given += 1
+        return True
+
+    def _locked_entry(self, name: str) -> None:
+        if not self.given and self._format().startswith(b"7-Zip"):
+            raise EncryptedError(f"{name} is encrypted")  # 7z knows how to decrypt it, libarchive does not
+        self.sink.listed(name, "encrypted")
+        self.given += 1
+
+    def _regular(self, name: str) -> None:
+        try:
+            give(self.sink, name, self._data())
+        except UnpackError:
+            self.sink.listed(name, "damaged")
+
+    def _raw(self) -> None:
+        """A compressed stream that holds no archive; without a filter it is just any content."""
+        if ffi.filter_count(self.archive) < 2:
+            raise NotThisError("no archive")
+        names = [_SUFFIX.sub("", name.rsplit("/", 1)[-1]) for name in self.kind.names]
+        give(self.sink, readable(next(iter(names), ""), "content"), self._data())
+        self.given += 1
+
+    def _data(self) -> Iterator[bytes]:
+        return _blocks(self.archive)
+
+
+def _blocks(archive: int) -> Iterator[bytes]:
+    buffer = ctypes.create_string_buffer(CHUNK)
+    view = memoryview(buffer)
+    try:
+        while length := ffi.read_data(archive, buffer, CHUNK):
+            yield bytes(view[:length])
+    except ArchiveError as error:
+        raise UnpackError(_reason(error)) from error
+
+
+def entry_of_zip(data: bytes, password: str) -> Iterator[bytes]:
+    """The content of the only entry of an encrypted zip. Raises UnpackError: not this password, or damaged."""
+    buffer = ctypes.create_string_buffer(data, len(data))
+    with _reader(ctypes.addressof(buffer), len(data), ("zip",), (), password) as archive:
+        entry = ArchiveEntry(archive)
+        try:
+            ffi.read_next_header2(archive, entry._entry_p)  # noqa: SLF001 - the class has no other way to be filled
+        except ArchiveError as error:
+            raise UnpackError(_reason(error)) from error
+        yield from _blocks(archive)
+
+
+@cache
+def missing() -> tuple[list[str], list[str]]:
+    """The formats and the filters of ours that this build of libarchive lacks, or leaves to external programs."""
+    formats: list[str] = []
+    filters: list[str] = []
+    archive = ffi.read_new()
+    try:
+        for names, lookup, lacking in (
+            (FORMATS, ffi.get_read_format_function, formats),
+            (FILTERS, ffi.get_read_filter_function, filters),
+        ):
+            for name in names:
+                try:
+                    if lookup(name)(archive) != ffi.ARCHIVE_OK:
+                        lacking.append(name)
+                except (ValueError, ArchiveError):
+                    lacking.append(name)
+    finally:
+        ffi.read_free(archive)
+    return formats, filters
+
+
+def _name(entry: ArchiveEntry) -> str | bytes:
+    name = entry.pathname
+    return name if isinstance(name, str | bytes) else ""
+
+
+def _reason(error: ArchiveError) -> str:
+    text = error.msg
+    return readable(text, "unreadable")[:200]

@@ -1,0 +1,112 @@
+"""Files embedded in PDF, by pikepdf (qpdf): in the name tree, at annotations, wherever a file specification stands."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO
+
+from contentfilter.unpack.opener import EncryptedError, Kind, Sink, UnpackError
+from contentfilter.unpack.openers.common import CHUNK, FAULTS, give, readable, sliced
+
+if TYPE_CHECKING:
+    import pikepdf
+
+OBJECT_LIMIT = 200_000
+"""Objects that are looked at; a document of a thousand pages has some ten thousand."""
+
+
+class Pdf:
+    """Embedded files, portfolios included."""
+
+    name = "pdf"
+    exclusive = False
+
+    def accepts(self, kind: Kind) -> bool:
+        """Whether the mark stands in the first kilobyte, where Acrobat looks for it."""
+        return b"%PDF-" in kind.head[:1024]
+
+    def open(self, file: BinaryIO, kind: Kind, sink: Sink) -> None:
+        """Give the embedded files. Raises EncryptedError, UnpackError."""
+        import pikepdf  # noqa: PLC0415 - takes 0.1 s, and is rarely wanted
+
+        faults: tuple[type[Exception], ...] = (*FAULTS, pikepdf.PdfError, pikepdf.DependencyError)
+        try:
+            with _opened(file, sink.passwords) as document:
+                for name, stream in _embedded(document):
+                    try:
+                        give(sink, name, _pieces(stream))
+                    except UnpackError:
+                        sink.listed(name, "damaged")
+        except pikepdf.PasswordError as error:
+            raise EncryptedError("the document asks for a password") from error
+        except faults as error:
+            raise UnpackError(f"PDF: {readable(str(error))[:200]}") from error
+
+
+def _opened(file: BinaryIO, passwords: tuple[str, ...]) -> pikepdf.Pdf:
+    import pikepdf  # noqa: PLC0415 - as above
+
+    for password in ("", *passwords):
+        try:
+            file.seek(0)
+            return pikepdf.open(file, password=password, suppress_warnings=True, inherit_page_attributes=False)
+        except pikepdf.PasswordError:
+            continue
+    raise pikepdf.PasswordError("no password fits")
+
+
+def _embedded(document: pikepdf.Pdf) -> Iterator[tuple[str, pikepdf.Stream]]:
+    """(name, stream) of each embedded file once; of those to which no specification leads, too."""
+    import pikepdf  # noqa: PLC0415 - as above
+
+    seen = set()
+    loose = []
+    for index, found in enumerate(document.objects):
+        if index > OBJECT_LIMIT:
+            raise UnpackError(f"more than {OBJECT_LIMIT} objects")
+        if isinstance(found, pikepdf.Stream):
+            if found.get("/Type") == "/EmbeddedFile":
+                loose.append(found)
+        elif isinstance(found, pikepdf.Dictionary):
+            for name, stream in _specified(found):
+                if (name, stream.objgen) not in seen:
+                    seen.add((name, stream.objgen))
+                    yield name, stream
+    given = {objgen for _, objgen in seen}
+    yield from (("embedded", stream) for stream in loose if stream.objgen not in given)
+
+
+def _specified(found: pikepdf.Dictionary) -> Iterator[tuple[str, pikepdf.Stream]]:
+    """The files of a file specification, under each name that it has; it may stand inside another dictionary."""
+    import pikepdf  # noqa: PLC0415 - as above
+
+    for candidate in (found, found.get("/FS")):
+        if not isinstance(candidate, pikepdf.Dictionary):
+            continue
+        files = candidate.get("/EF")
+        if not isinstance(files, pikepdf.Dictionary):
+            continue
+        told = candidate.as_dict()
+        names = {readable(str(told[key])): None for key in ("/UF", "/F", "/DOS", "/Unix") if key in told}
+        for stream in files.as_dict().values():
+            if isinstance(stream, pikepdf.Stream):
+                for name in names or {"embedded": None}:
+                    yield name, stream
+
+
+def _pieces(stream: pikepdf.Stream) -> Iterator[bytes]:
+    """Plain deflate is undone here, a piece at a time: a small stream may become a large one. The rest is for qpdf."""
+    filters = stream.get("/Filter")
+    if filters is None or (str(filters) == "/FlateDecode" and "/DecodeParms" not in stream):
+        data = stream.read_raw_bytes()
+        yield from sliced(data) if filters is None else _inflated(data)
+    else:
+        yield from sliced(stream.read_bytes())
+
+
+def _inflated(data: bytes) -> Iterator[bytes]:
+    decompressor = zlib.decompressobj()
+    while data and not decompressor.eof:
+        yield decompressor.decompress(data, CHUNK)
+        data = decompressor.unconsumed_tail
