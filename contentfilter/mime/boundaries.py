@@ -14,7 +14,9 @@ _PATIENCE = 100
 """Lines that only begin like a delimiter before we compile a pattern: that takes longer than finding a few of them."""
 
 _LINE_END = re.compile(rb"[ \t]*(?:\r?\n|\Z)")
-_LIKE_A_DELIMITER = re.compile(rb"\n--([^\r\n]{1,256})(?=\r?\n)")
+_CLOSING = re.compile(rb"(--)?(?=[^\n]*+(?:\n|\Z))")
+_REST_OF_LINE = re.compile(rb"[^\n]*+(?:\n|\Z)")
+_LIKE_A_DELIMITER = re.compile(rb"\n--([^\r\n]{1,256}+)(?=\r?\n(content-)?)", re.IGNORECASE)
 _GUESSED_WITHIN = 64 * 1024
 """Bytes of a body in which the first delimiter is looked for if no boundary is known."""
 
@@ -24,24 +26,30 @@ class Scan:
     """The extents of the parts, and what was odd between them.
 
     parts: (start, end) of each; closed: the closing delimiter was there; after_close: how many of the parts lie behind
-    it, in the epilogue; more: there are parts beyond the limit.
+    it, in the epilogue; more: there are parts beyond the limit; begins, ends: where the first delimiter line begins,
+    and where the last closing one ends; beginnings: some lines only begin like a delimiter.
     """
 
     parts: list[tuple[int, int]] = field(default_factory=list)
     closed: bool = False
     after_close: int = 0
     more: bool = False
+    begins: int | None = None
+    ends: int | None = None
+    beginnings: bool = False
 
 
-def scan(buffer: Buffer, start: int, end: int, boundary: bytes, limit: int) -> Scan:
+def scan(buffer: Buffer, start: int, end: int, boundary: bytes, limit: int, *, prefix: bool = False) -> Scan:
     """The parts between the delimiter lines in buffer[start:end], at most limit of them.
 
     start must be 0 or follow a line end. A delimiter is a whole line; its own line end and the one before it do not
-    belong to the parts.
+    belong to the parts. prefix: a line that only begins with the boundary is one, too, as RFC 2046 has it in the
+    notes of section 5.1.1.
     """
     result = Scan()
     opened: int | None = None
-    for before, after, closing in _delimiters(buffer, start, end, boundary):
+    for before, after, closing in _Delimiters(buffer, start, end, boundary, result, prefix=prefix):
+        result.begins = before if result.begins is None else result.begins
         if opened is not None:
             # An empty part: the line end before this delimiter is the one after the last.
             result.parts.append((opened, max(opened, before)))
@@ -50,6 +58,7 @@ def scan(buffer: Buffer, start: int, end: int, boundary: bytes, limit: int) -> S
             result.more = True
             return result
         result.closed = result.closed or closing
+        result.ends = after if closing else None
         opened = None if closing else after
     if opened is not None:
         result.parts.append((opened, end))
@@ -57,46 +66,72 @@ def scan(buffer: Buffer, start: int, end: int, boundary: bytes, limit: int) -> S
     return result
 
 
-def _delimiters(buffer: Buffer, start: int, end: int, boundary: bytes) -> Iterator[tuple[int, int, bool]]:
+class _Delimiters:
     """Each delimiter line: where the line end before it begins, where the line after it begins, whether it closes."""
-    marker = b"\n--" + boundary
-    position = start - 1
-    if start == 0:
-        position = 0
-        first = _REST.match(buffer, len(marker) - 1, end) if buffer[: len(marker) - 1] == marker[1:] else None
-        if first is not None:
-            yield 0, _next_line(buffer, first.end(), end), first[1] is not None
-            position = first.end()
-    while (rest := _next_delimiter(buffer, position, end, marker)) is not None:
-        line_end = rest.start() - len(marker)
-        before = line_end - (buffer[line_end - 1 : line_end] == b"\r")
-        yield max(before, start), _next_line(buffer, rest.end(), end), rest[1] is not None
-        position = rest.end()
 
+    def __init__(self, buffer: Buffer, start: int, end: int, boundary: bytes, result: Scan, *, prefix: bool) -> None:
+        self._buffer = buffer
+        self._start = start
+        self._end = end
+        self._marker = b"\n--" + boundary
+        self._result = result
+        self._rest = _CLOSING if prefix else _REST
+        self._line_end = _REST_OF_LINE if prefix else _LINE_END
 
-def _next_delimiter(buffer: Buffer, position: int, end: int, marker: bytes) -> re.Match[bytes] | None:
-    """What follows the boundary in the next line that is a delimiter, and does not merely begin like one."""
-    for _ in range(_PATIENCE):
-        position = buffer.find(marker, position, end)
-        if position < 0:
+    def __iter__(self) -> Iterator[tuple[int, int, bool]]:
+        position = self._start - 1
+        if self._start == 0:
+            position = 0
+            first = self._first()
+            if first is not None:
+                yield 0, self._next_line(first.end()), first[1] is not None
+                position = first.end()
+        while (rest := self._next(position)) is not None:
+            line_end = rest.start() - len(self._marker)
+            before = line_end - (self._buffer[line_end - 1 : line_end] == b"\r")
+            yield max(before, self._start), self._next_line(rest.end()), rest[1] is not None
+            position = rest.end()
+
+    def _first(self) -> re.Match[bytes] | None:
+        """A delimiter at the very beginning, without a line end before it."""
+        length = len(self._marker) - 1
+        if self._buffer[:length] != self._marker[1:]:
             return None
-        rest = _REST.match(buffer, position + len(marker), end)
-        if rest is not None:
-            return rest
-        position += len(marker)
-    whole = re.compile(re.escape(marker) + _REST.pattern).search(buffer, position, end)
-    return None if whole is None else _REST.match(buffer, whole.start() + len(marker), end)
+        found = self._rest.match(self._buffer, length, self._end)
+        self._result.beginnings |= found is None
+        return found
+
+    def _next(self, position: int) -> re.Match[bytes] | None:
+        """What follows the boundary in the next line that is a delimiter, and does not merely begin like one."""
+        for _ in range(_PATIENCE):
+            position = self._buffer.find(self._marker, position, self._end)
+            if position < 0:
+                return None
+            rest = self._rest.match(self._buffer, position + len(self._marker), self._end)
+            if rest is not None:
+                return rest
+            self._result.beginnings = True
+            position += len(self._marker)
+        whole = re.compile(re.escape(self._marker) + self._rest.pattern).search(self._buffer, position, self._end)
+        return None if whole is None else self._rest.match(self._buffer, whole.start() + len(self._marker), self._end)
+
+    def _next_line(self, position: int) -> int:
+        match = self._line_end.match(self._buffer, position, self._end)
+        return self._end if match is None else match.end()
 
 
-def _next_line(buffer: Buffer, position: int, end: int) -> int:
-    match = _LINE_END.match(buffer, position, end)
-    return end if match is None else match.end()
+def guess_boundaries(buffer: Buffer, start: int, end: int) -> list[bytes]:
+    """What the boundary may be if the header names none, the likeliest first.
 
-
-def guess_boundary(buffer: Buffer, start: int, end: int) -> bytes | None:
-    """The boundary that the first line in the form of a delimiter uses, if the header names none."""
+    Those of lines in the form of a delimiter: of the first that fields of a part follow, and of the first at all.
+    """
+    any_line: dict[bytes, None] = {}
+    before_fields: dict[bytes, None] = {}
     for match in _LIKE_A_DELIMITER.finditer(buffer, max(start - 1, 0), min(end, start + _GUESSED_WITHIN)):
         boundary = match[1].rstrip(b" \t")
         if boundary.strip(b"-"):
-            return boundary
-    return None
+            any_line.setdefault(boundary)
+            if match[2] is not None:
+                before_fields.setdefault(boundary)
+                break
+    return list(dict.fromkeys([*before_fields, *list(any_line)[:1]]))

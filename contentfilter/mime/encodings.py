@@ -31,6 +31,11 @@ _BLANKS = b" \t\r\n"
 _DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _FOREIGN = bytes(set(range(256)) - set(_DIGITS))
 _NOT_DIGITS = _FOREIGN + b"="
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
+_NOT_URL_DIGITS = bytes(set(_NOT_DIGITS) - set(b"-_"))
+_HEAD = 4096
+"""Bytes at the beginning of a body that tell whether it may be in an encoding that nobody declared."""
+
 _FOREIGN_DIGIT = re.compile(rb"[^A-Za-z0-9+/= \t\r\n]")
 _TOKEN = re.compile(r"[^\s;,()\"']+")
 _NAMES = MappingProxyType({
@@ -49,10 +54,19 @@ _NAMES = MappingProxyType({
     "uue": "x-uuencode",
 })  # fmt: skip
 
+_HINTS = (("64", "base64"), ("print", "quoted-printable"), ("quoted", "quoted-printable"), ("uue", "x-uuencode"))
+_LONGEST_NAME = 100
+"""Bytes of a Content-Transfer-Encoding that are looked at; the longest name has 16."""
+
+_ESCAPE = re.compile(rb"=(?:[0-9A-F]{2}|\r?\n)")
+_FEWEST_DIGITS = 16
+
 _BEGIN_UU = re.compile(rb"^begin(?:-base64)? [0-7]{3,6} ([^\r\n]*)\r?\n", re.MULTILINE)
 _END_UU = re.compile(rb"^end[ \t]*\r?$", re.MULTILINE)
 _PADDED_SOFT_BREAK = re.compile(rb"=[ \t]++(?=\r?(?:\n|\Z))")
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
+_MOST_ODD_ESCAPES = 100_000
+"""Escapes of quoted-printable that are looked at one by one. Ordinary content has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +74,40 @@ class Decoded:
     """Content with its encoding removed.
 
     defects: what was wrong with the encoding; others: (defect, content) as programs read it that treat it differently;
-    names: file names that stand in the encoded data itself.
+    names: file names that stand in the encoded data itself; too_costly: oddities beyond a number were not looked at.
     """
 
     content: bytes
     defects: tuple[str, ...] = ()
     others: tuple[tuple[str, bytes], ...] = ()
     names: tuple[bytes, ...] = ()
+    too_costly: bool = False
 
 
-def encoding_of(value: bytes) -> tuple[str, bool]:
-    """The encoding that a field's value names, and whether the value is in proper form.
+def encodings_of(value: bytes) -> tuple[list[str], bool]:
+    """The encodings that a field's value can mean, the likeliest first, and whether the value is in proper form.
 
-    An encoding that we do not know is given as written, lower case.
+    An encoding that we do not know is given as written, lower case, and then what it may have been meant for.
     """
-    text = value.strip().decode("ascii", "backslashreplace").lower()
+    text = value.strip(b" \t\r\n").decode("ascii", "backslashreplace").lower()
     proper = _NAMES.get(text)
     if proper is not None:
-        return proper, True
-    token = _TOKEN.search(text)
-    return (_NAMES.get(token[0], token[0]), False) if token else ("7bit", False)
+        return [proper], True
+    words = _TOKEN.findall(text[:_LONGEST_NAME]) or ["7bit"]
+    found = [_NAMES.get(word, word) for word in words]
+    known = [word for word in found if word in _NAMES.values()]
+    meant = [encoding for hint, encoding in _HINTS if hint in text]
+    # A program that reads the value strictly does not know it, and leaves the content as it is.
+    return list(dict.fromkeys([found[0], *known, *meant, "7bit"])), False
+
+
+def looks_like(encoding: str, buffer: Buffer, start: int, end: int) -> bool:
+    """Whether a body seems to be in this encoding, whatever is declared."""
+    head = buffer[start : min(end, start + _HEAD)]
+    if encoding == "quoted-printable":
+        return _ESCAPE.search(head) is not None
+    digits = head.translate(None, _BLANKS)
+    return len(digits) >= _FEWEST_DIGITS and b" " not in head.strip() and not digits.translate(None, _DIGITS)
 
 
 def decode_base64(buffer: Buffer, start: int, end: int) -> Decoded:
@@ -113,6 +141,9 @@ def _odd_base64(data: bytes) -> Decoded:
     if foreign is not None:
         defects.append("base64-foreign")
         others.append(("base64-foreign", _base64_piece(data[: foreign.start()].translate(None, _NOT_DIGITS))))
+    if len(pieces) == 1 and not data.translate(None, _DIGITS + _BLANKS + b"-_"):
+        # The alphabet for addresses (RFC 4648 section 5), which lenient decoders take as well.
+        others.append(("base64-url", _base64_piece(data.translate(_FROM_URL, _NOT_URL_DIGITS))))
     if len(pieces) > 1:
         defects.append("base64-after-padding")
         others.append(("base64-after-padding", decoded[0]))
@@ -129,14 +160,25 @@ def _base64_piece(digits: bytes) -> bytes:
 def decode_quoted_printable(buffer: Buffer, start: int, end: int) -> Decoded:
     """RFC 2045 section 6.7. An escape that is none stays as it is."""
     data = buffer[start:end]
-    if b"= " in data or b"=\t" in data:
+    defects: list[str] = []
+    others: list[tuple[str, bytes]] = []
+    padded = data.count(b"= ") + data.count(b"=\t")
+    if 0 < padded <= _MOST_ODD_ESCAPES:
         # Blanks at the end of a line are transport padding (rule 3), so this is a soft line break.
         data = _PADDED_SOFT_BREAK.sub(b"=", data)
     if data.count(b"=\r") != data.count(b"=\r\n"):
         # a2b_qp would drop everything up to the next LF.
         data = data.replace(b"=\r\n", b"=\n").replace(b"=\r", b"=3D\r")
-    defects = ("quoted-printable-escape",) if _BAD_ESCAPE.search(data) else ()
-    return Decoded(binascii.a2b_qp(data), defects)
+    content = binascii.a2b_qp(data)
+    # What is left of an escape in proper form is no "=", except where it stood for one.
+    odd = content.count(b"=") - data.count(b"=3D") - data.count(b"=3d")
+    if odd or b"==" in data:
+        defects.append("quoted-printable-escape")
+        if odd <= _MOST_ODD_ESCAPES:
+            others.append(("quoted-printable-escape", binascii.a2b_qp(_BAD_ESCAPE.sub(b"", data))))
+    return Decoded(
+        content, tuple(defects), _different(content, others), too_costly=max(padded, odd) > _MOST_ODD_ESCAPES
+    )
 
 
 def decode_uu(buffer: Buffer, start: int, end: int) -> Decoded:
@@ -199,3 +241,6 @@ DECODERS: MappingProxyType[str, Callable[[Buffer, int, int], Decoded]] = Mapping
     "quoted-printable": decode_quoted_printable,
     "x-uuencode": decode_uu,
 })  # fmt: skip
+
+IDENTITIES = frozenset({"7bit", "8bit", "binary"})
+"""The encodings that are none."""

@@ -117,7 +117,7 @@ def parse_header(
             mbox = position == start and buffer[position : position + 6].lstrip(b">").startswith(b"From ")
             defects.append(Defect(position, line_end, mbox))
         else:
-            fields.append(_field(buffer, name, position, line_end))
+            fields.append(_field(buffer, name, line_end, position, line_end))
         position = line_end
     return Header(tuple(fields), tuple(defects), start, header_end, body_start, position >= header_end)
 
@@ -133,9 +133,17 @@ def _extent(buffer: Buffer, start: int, stop: int) -> tuple[int, int]:
     return (stop, stop) if blank is None else (blank.start(1), blank.end())
 
 
-def _field(buffer: Buffer, match: re.Match[bytes], start: int, end: int) -> Field:
+def parse_field(line: bytes, start: int, end: int) -> Field | None:
+    """The field that a line is, with its continuation lines; None if it is none. start, end: where it lies."""
+    match = _NAME.match(line)
+    if match is None:
+        return None
+    return _field(line, match, len(line), start, end)
+
+
+def _field(buffer: Buffer, match: re.Match[bytes], stop: int, start: int, end: int) -> Field:
     name = match[1].decode("ascii", "backslashreplace")
-    raw = buffer[match.end() : end]
+    raw = buffer[match.end() : stop]
     if raw.endswith(b"\n"):
         raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
     return Field(name, name.lower(), start, end, raw)

@@ -20,7 +20,7 @@ class Limits:
 
     depth: int = 16
     parts: int = 3000
-    readings: int = 32
+    readings: int = 100
     header_bytes: int = 1024 * 1024
     fields: int = 2000
     parameters: int = 200
@@ -99,11 +99,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A decomposed message. parts: in preorder, the root first; exceeded: names of the limits that cut it short."""
+    """A decomposed message.
+
+    parts: in preorder, the root first; exceeded: names of the limits that cut it short; unchecked: what cannot be
+    looked into although all of it was read, as (declared type, path): pieces of a message whose rest comes by another
+    way (message/partial), and contents that are fetched from elsewhere (message/external-body).
+    """
 
     parts: tuple[Part, ...]
     ambiguities: tuple[Ambiguity, ...] = ()
     exceeded: tuple[str, ...] = ()
+    unchecked: tuple[tuple[str, str], ...] = ()
 
     @property
     def root(self) -> Part:

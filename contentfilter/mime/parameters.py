@@ -65,8 +65,12 @@ def without_comments(value: bytes) -> bytes:
 
 
 def texts(found: tuple[Parameter, ...], name: str) -> Iterator[str]:
-    """Every text that this parameter can be read as: plain, by RFC 2231, and by RFC 2047, which is wrong but usual."""
+    """Every text that this parameter can be read as: plain, by RFC 2231, and by RFC 2047, which is wrong but usual.
+
+    Of a section that comes twice the first counts, and the last.
+    """
     sections: dict[int, tuple[bytes, bool]] = {}
+    last_sections: dict[int, tuple[bytes, bool]] = {}
     for parameter in found:
         if parameter.name == name:
             yield decode_words(parameter.value)
@@ -80,8 +84,11 @@ def texts(found: tuple[Parameter, ...], name: str) -> Iterator[str]:
             yield _extended([(parameter.value, True)])
         else:
             sections.setdefault(int(match[2]), (parameter.value, bool(match[3])))
+            last_sections[int(match[2])] = (parameter.value, bool(match[3]))
     if sections:
         yield from _continued(sections)
+    if last_sections != sections:
+        yield from _continued(last_sections)
 
 
 def _continued(sections: dict[int, tuple[bytes, bool]]) -> Iterator[str]:

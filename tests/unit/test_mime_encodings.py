@@ -14,7 +14,7 @@ from contentfilter.mime.encodings import (
     decode_base64,
     decode_quoted_printable,
     decode_uu,
-    encoding_of,
+    encodings_of,
 )
 
 
@@ -134,22 +134,27 @@ def test_uuencode_with_trailing_blanks_removed_or_a_checksum_added() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "encoding", "proper"),
+    ("value", "encodings", "proper"),
     [
-        (b"base64", "base64", True),
-        (b"BASE64", "base64", True),
-        (b" 7bit ", "7bit", True),
-        (b"", "7bit", True),
-        (b'"base64"', "base64", False),
-        (b"base64;", "base64", False),
-        (b"base64, 7bit", "base64", False),
-        (b"x-uue", "x-uuencode", True),
-        (b"mystery", "mystery", False),
-        (b";;", "7bit", False),
+        (b"base64", ["base64"], True),
+        (b"BASE64", ["base64"], True),
+        (b" 7bit ", ["7bit"], True),
+        (b"", ["7bit"], True),
+        (b"x-uue", ["x-uuencode"], True),
+        (b'"base64"', ["base64", "7bit"], False),
+        (b"base64;", ["base64", "7bit"], False),
+        (b"base64, 7bit", ["base64", "7bit"], False),
+        (b"base64 quoted-printable", ["base64", "quoted-printable", "7bit"], False),
+        (b"x-base64", ["x-base64", "base64", "7bit"], False),
+        (b"base-64", ["base-64", "base64", "7bit"], False),
+        (b"quotedprintable", ["quotedprintable", "quoted-printable", "7bit"], False),
+        (b"=?utf-8?q?base64?=", ["=?utf-8?q?base64?=", "base64", "7bit"], False),
+        (b"mystery", ["mystery", "7bit"], False),
+        (b";;", ["7bit"], False),
     ],
 )
-def test_encoding_names(value: bytes, encoding: str, proper: bool) -> None:
-    assert encoding_of(value) == (encoding, proper)
+def test_encoding_names(value: bytes, encodings: list[str], proper: bool) -> None:
+    assert encodings_of(value) == (encodings, proper)
 
 
 @given(st.binary())
