@@ -56,12 +56,6 @@ _add(
     _with(base64.b64encode(PROGRAM[:1]) + base64.b64encode(PROGRAM[1:])),
 )
 _add(
-    "junk-then-padded",
-    "harmless text with padding, then the program",
-    "decoders that stop at padding see the text, those that begin anew the program",
-    _with(base64.b64encode(b"Hello there, this is text.") + CRLF + b64(PROGRAM)),
-)
-_add(
     "no-padding",
     "the padding at the end is missing",
     TOLERANT,
@@ -103,12 +97,6 @@ _add(
     _RFC,
     _with(b"$".join(base64.b64encode(EICAR)[i : i + 7] for i in range(0, 96, 7))),
     VIRUS,
-)
-_add(
-    "header-in-body",
-    "fields between the blank line and the digits",
-    NOT_VERIFIED,
-    _with(b"X-Note: 1\r\n\r\n" + b64(PROGRAM)),
 )
 
 CASES = tuple(_family.cases)

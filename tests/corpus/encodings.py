@@ -52,12 +52,6 @@ _add(
 )
 _add("binary", "binary content, declared as binary", STANDARD, _encoded(b"binary", PROGRAM))
 _add(
-    "raw-as-base64",
-    "the content is not encoded at all, though base64 is declared",
-    NOT_VERIFIED,
-    _encoded(b"base64", PROGRAM),
-)
-_add(
     "multipart-base64",
     "a multipart that is itself base64, which RFC 2045 forbids",
     "some servers decode it (Oracle Messaging Server documents that it does)",
@@ -82,20 +76,6 @@ _add(
     letter(
         b"Content-Type: multipart/mixed; boundary=frontier\r\nContent-Transfer-Encoding: base64\r\n",
         delimited([text(), attached()]),
-    ),
-)
-_add(
-    "base64-twice",
-    "base64 of base64, and the field twice",
-    NOT_VERIFIED,
-    mixed(
-        text(),
-        entity(
-            b64(b64(PROGRAM)),
-            b"Content-Type: image/jpeg",
-            b"Content-Transfer-Encoding: base64",
-            b"Content-Transfer-Encoding: base64",
-        ),
     ),
 )
 _add(

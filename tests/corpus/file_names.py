@@ -179,7 +179,6 @@ for _name, _why, _client, _parameter in (
     ("script", "a script", "Windows", b'; filename="run.js"'),
     ("shortcut", "a shortcut", "Windows", b'; filename="run.lnk"'),
     ("folded", "the name is folded in the middle", TOLERANT, b'; filename="run\r\n .exe"'),
-    ("folded-extension", "the extension is folded", NOT_VERIFIED, b'; filename="run.e\r\n xe"'),
 ):
     _add(_name, _why, _client, _named(_parameter))
 
@@ -209,12 +208,6 @@ _add(
     "Content-Disposition without a type",
     TOLERANT,
     _named(b"").replace(b"attachment", b"; filename=run.exe"),
-)
-_add(
-    "content-location",
-    "the name stands in Content-Location",
-    NOT_VERIFIED,
-    _named(b"").replace(b"Content-Disposition: attachment", b"Content-Location: run.exe"),
 )
 _add(
     "many-parameters",
