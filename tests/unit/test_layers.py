@@ -15,6 +15,8 @@ contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xt
 contentfilter.mail_id
 contentfilter.printable contentfilter.message contentfilter.finding contentfilter.verdict
 contentfilter.mime contentfilter.filetype
+contentfilter.html_source contentfilter.html_text contentfilter.text
+contentfilter.unpack
 contentfilter.policy contentfilter.inspectors contentfilter.domains
 contentfilter.decision contentfilter.fields contentfilter.config
 contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.notice contentfilter.maillog

@@ -22,8 +22,7 @@ _STREAM_BYTES = 16 * 1024 * 1024
 _MOST_RECORDS = 500_000
 
 _FIELD = re.compile(
-    rb"\x13[^\x13-\x15]{0,40}?DDE(?:AUTO)?\b[^\x14\x15]{0,200}|\x13(?:[^\x13-\x15]\0){0,40}?D\0D\0E\0[^\x14\x15]{0,400}",
-    re.IGNORECASE,
+    rb"""\x13(?:[\s"\\]{0,16}+DDE[^\x14\x15]{0,200}|\0(?:[\s"\\]\0){0,16}+D\0D\0E\0[^\x14\x15]{0,400})""", re.IGNORECASE
 )
 _URL_MONIKER = bytes.fromhex("e0c9ea79f9bace118c8200aa004ba90b")
 _REMOTE = re.compile(

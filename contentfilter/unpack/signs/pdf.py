@@ -38,6 +38,8 @@ _NAME_SIGNS = {
     b"ImportData": "pdf-launch",
 }
 _NAMES = re.compile(rb"/(" + b"|".join(_NAME_SIGNS) + rb")" + _END)
+# A link may lead to a page about JavaScript.
+_LINK = re.compile(rb"\((?:https?|ftp)://[^\s()<>]{0,2000}+\)", re.IGNORECASE)
 _ENCRYPT = re.compile(rb"/Encrypt[\s\0]{0,16}(?:\d{1,10}[\s\0]{1,16}\d{1,5}[\s\0]{1,16}R|<<)")
 _OPEN = re.compile(rb"/OpenAction[\s\0]{0,16}(?:(\d{1,10})[\s\0]{1,16}\d{1,5}[\s\0]{1,16}R|(?=<<))")
 _ACTION = re.compile(rb"/S[\s\0]{0,16}/(\w{1,32})")
@@ -117,7 +119,7 @@ def _objects(data: bytes) -> _Objects:
             pieces.append(data[begin:end])
         at = end
     pieces.append(data[at:])
-    result.text = _unescaped(b"\n".join(pieces))
+    result.text = _LINK.sub(b"()", _unescaped(b"\n".join(pieces)))
     return result
 
 
