@@ -107,7 +107,7 @@ class _Reading:
                 return
             if not self._entry(entry):
                 break
-        if not self.given and self._format() == b"empty":
+        if not self.given:  # a disk image begins with zeros, as an empty tar does
             raise NotThisError("nothing in it")
 
     def _format(self) -> bytes:
@@ -136,7 +136,7 @@ class _Reading:
         elif entry.isdev:
             self.sink.listed(name, "device")
         elif entry.isdir:
-            pass
+            self.sink.listed(name, "directory")
         elif _is_encrypted(entry._entry_p):  # noqa: SLF001 - asked of the library directly, libarchive-c does not offer it
             self.locked = True
             self._locked_entry(name)

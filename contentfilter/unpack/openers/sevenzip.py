@@ -174,7 +174,7 @@ def extract(path: str, type_name: str, sink: Sink, descriptor: int = -1) -> None
         outcome = _extract_once(path, type_name, password, target, descriptor)
         if not outcome.locked:
             break
-    locked = _locked_names(path, type_name, target.parent, descriptor) if outcome.locked else []
+    locked = _locked_names(path, type_name, target.parent, descriptor) if outcome.code > 1 else []
     try:
         given = _give_files(target, set(locked), sink) if target.is_dir() else 0
     finally:
@@ -183,7 +183,7 @@ def extract(path: str, type_name: str, sink: Sink, descriptor: int = -1) -> None
         sink.listed(readable(name, "unnamed"), "encrypted")
     if outcome.locked and not locked:
         raise EncryptedError(outcome.message)
-    if outcome.code and not outcome.locked:
+    if outcome.code and not locked:
         if not given:
             raise UnpackError(outcome.message)
         sink.trouble(f"damaged: {outcome.message}")
@@ -194,7 +194,7 @@ def _give_files(target: Path, without: set[str], sink: Sink) -> int:
     given = 0
     for top, directories, names, descriptor in os.fwalk(target, follow_symlinks=False):
         inside = os.path.relpath(top, target)
-        for name in (*names, *directories):
+        for name in sorted((*names, *directories)):
             path = name if inside == "." else f"{inside}/{name}"
             mode = os.lstat(name, dir_fd=descriptor).st_mode
             if stat.S_ISREG(mode) and path not in without:

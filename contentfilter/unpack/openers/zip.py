@@ -89,11 +89,11 @@ class Zip:
         starts = kind.head.startswith((LOCAL, DESCRIPTOR + b"PK", b"PK00PK"))
         with mapped(file) as content:
             archive = _Archive(content, sink, certain=starts)
-            try:
-                _from_directories(archive)
-                _from_local_headers(archive)
-            except UnpackError as error:
-                sink.trouble(str(error))
+            for step in (_from_directories, _from_local_headers):
+                try:
+                    step(archive)
+                except UnpackError as error:
+                    sink.trouble(str(error))
         if archive.entries or kind.head.startswith(END):  # the end record alone is an empty zip
             return
         raise UnpackError("a zip without a readable entry") if starts else NotThisError("no zip")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
 
+from contentfilter.unpack.opener import UnpackError
+
 LOCAL = b"PK\x03\x04"
 CENTRAL = b"PK\x01\x02"
 END = b"PK\x05\x06"
@@ -16,6 +18,9 @@ LOCATOR_64 = b"PK\x06\x07"
 
 ENTRY_LIMIT = 20_000
 """Entries that are looked at in one file; far above what any budget lets through."""
+
+END_LIMIT = 1_000
+"""End records that are looked at; each zip that is stored in this one has its own."""
 
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
@@ -85,13 +90,17 @@ def central_headers(content: Content, position: int, delta: int) -> Iterator[Hea
         size, packed, offset = _zip64(extra, size, packed, offset)
         position = after_name + extra_length + comment_length
         yield Header(offset + delta, position, _names(name, extra), flags, method, crc, packed, size, extra, time)
+    raise UnpackError(f"a zip directory of more than {ENTRY_LIMIT} entries")
 
 
 def directories(content: Content) -> Iterator[tuple[int, int]]:
-    """(position, delta) of each central directory that some end record leads to, beginning with the last end record."""
+    """(position, delta) of each central directory that some end record leads to, beginning with the last end record.
+
+    Raises UnpackError if there are more end records than an honest zip of zips has.
+    """
     seen = set()
     position = len(content)
-    for _ in range(64):
+    for _ in range(END_LIMIT):
         position = content.rfind(END, 0, position)
         if position < 0:
             return
@@ -99,6 +108,7 @@ def directories(content: Content) -> Iterator[tuple[int, int]]:
             if content[start : start + 4] == CENTRAL and (start, delta) not in seen:
                 seen.add((start, delta))
                 yield start, delta
+    raise UnpackError(f"more than {END_LIMIT} end records of zips")
 
 
 def _leads_to(content: Content, position: int) -> Iterator[tuple[int, int]]:
