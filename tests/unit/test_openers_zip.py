@@ -72,24 +72,60 @@ def lies() -> dict[str, bytes]:
     stored_evil = local(b"evil.exe", EVIL, EVIL, 0)
     return {
         "only in the local headers": a_zip([GOOD_LOCAL, EVIL_LOCAL], [central(b"good.txt", PACKED_GOOD, GOOD, 0)]),
-        "before the first entry of the directory": a_zip([EVIL_LOCAL, GOOD_LOCAL], [central(b"good.txt", PACKED_GOOD, GOOD, len(EVIL_LOCAL))]),
+        "before the first entry of the directory": a_zip(
+            [EVIL_LOCAL, GOOD_LOCAL], [central(b"good.txt", PACKED_GOOD, GOOD, len(EVIL_LOCAL))]
+        ),
         "another name in the local header": a_zip([EVIL_LOCAL], [central(b"good.txt", PACKED_EVIL, EVIL, 0)]),
-        "another name in the central header": a_zip([local(b"good.txt", PACKED_EVIL, EVIL)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0)]),
-        "another name in an extra field": a_zip([local(b"good.txt", PACKED_EVIL, EVIL)], [central(b"good.txt", PACKED_EVIL, EVIL, 0, extra=UNICODE)]),
+        "another name in the central header": a_zip(
+            [local(b"good.txt", PACKED_EVIL, EVIL)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0)]
+        ),
+        "another name in an extra field": a_zip(
+            [local(b"good.txt", PACKED_EVIL, EVIL)], [central(b"good.txt", PACKED_EVIL, EVIL, 0, extra=UNICODE)]
+        ),
         "central header says stored": a_zip([EVIL_LOCAL], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, method=0)]),
-        "local header says stored": a_zip([local(b"evil.exe", PACKED_EVIL, EVIL, method=0)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0)]),
-        "unknown method in the central header": a_zip([EVIL_LOCAL], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, method=77)]),
-        "packed size zero in both": a_zip([local(b"evil.exe", PACKED_EVIL, EVIL, packed=0)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, packed=0)]),
-        "packed size too large": a_zip([local(b"evil.exe", PACKED_EVIL, EVIL, packed=10**6)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, packed=10**6)]),
-        "size too small": a_zip([local(b"evil.exe", PACKED_EVIL, EVIL, size=2)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, size=2)]),
-        "stored, packed size one, true size": a_zip([stored_evil], [central(b"evil.exe", EVIL, EVIL, 0, method=0, packed=1)]),
-        "stored, size only in the local header": a_zip([stored_evil], [central(b"evil.exe", EVIL, EVIL, 0, method=0, packed=1, size=1)]),
-        "wrong checksum": a_zip([local(b"evil.exe", PACKED_EVIL, EVIL, crc=1)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, crc=1)]),
-        "encrypted in the central header only": a_zip([EVIL_LOCAL], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, flags=1)]),
-        "encrypted in both, and not so": a_zip([local(b"evil.exe", PACKED_EVIL, EVIL, flags=1)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, flags=1)]),
-        "the same name twice": a_zip([local(b"evil.exe", PACKED_GOOD, GOOD), EVIL_LOCAL],
-                                     [central(b"evil.exe", PACKED_GOOD, GOOD, 0), central(b"evil.exe", PACKED_EVIL, EVIL, len(local(b"evil.exe", PACKED_GOOD, GOOD)))]),
-        "count of entries one": a_zip([GOOD_LOCAL, EVIL_LOCAL], [central(b"good.txt", PACKED_GOOD, GOOD, 0), central(b"evil.exe", PACKED_EVIL, EVIL, both)], count=1),
+        "local header says stored": a_zip(
+            [local(b"evil.exe", PACKED_EVIL, EVIL, method=0)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0)]
+        ),
+        "unknown method in the central header": a_zip(
+            [EVIL_LOCAL], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, method=77)]
+        ),
+        "packed size zero in both": a_zip(
+            [local(b"evil.exe", PACKED_EVIL, EVIL, packed=0)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, packed=0)]
+        ),
+        "packed size too large": a_zip(
+            [local(b"evil.exe", PACKED_EVIL, EVIL, packed=10**6)],
+            [central(b"evil.exe", PACKED_EVIL, EVIL, 0, packed=10**6)],
+        ),
+        "size too small": a_zip(
+            [local(b"evil.exe", PACKED_EVIL, EVIL, size=2)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, size=2)]
+        ),
+        "stored, packed size one, true size": a_zip(
+            [stored_evil], [central(b"evil.exe", EVIL, EVIL, 0, method=0, packed=1)]
+        ),
+        "stored, size only in the local header": a_zip(
+            [stored_evil], [central(b"evil.exe", EVIL, EVIL, 0, method=0, packed=1, size=1)]
+        ),
+        "wrong checksum": a_zip(
+            [local(b"evil.exe", PACKED_EVIL, EVIL, crc=1)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, crc=1)]
+        ),
+        "encrypted in the central header only": a_zip(
+            [EVIL_LOCAL], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, flags=1)]
+        ),
+        "encrypted in both, and not so": a_zip(
+            [local(b"evil.exe", PACKED_EVIL, EVIL, flags=1)], [central(b"evil.exe", PACKED_EVIL, EVIL, 0, flags=1)]
+        ),
+        "the same name twice": a_zip(
+            [local(b"evil.exe", PACKED_GOOD, GOOD), EVIL_LOCAL],
+            [
+                central(b"evil.exe", PACKED_GOOD, GOOD, 0),
+                central(b"evil.exe", PACKED_EVIL, EVIL, len(local(b"evil.exe", PACKED_GOOD, GOOD))),
+            ],
+        ),
+        "count of entries one": a_zip(
+            [GOOD_LOCAL, EVIL_LOCAL],
+            [central(b"good.txt", PACKED_GOOD, GOOD, 0), central(b"evil.exe", PACKED_EVIL, EVIL, both)],
+            count=1,
+        ),
         "count of entries zero": a_zip([EVIL_LOCAL], [central(b"evil.exe", PACKED_EVIL, EVIL, 0)], count=0),
         "a second zip behind": ONE + EVIL_ZIP,
         "a second zip before": EVIL_ZIP + ONE,
@@ -102,8 +138,12 @@ def lies() -> dict[str, bytes]:
         "the directory is cut off": EVIL_ZIP[:-30],
         "directory offset too large": EVIL_ZIP[:-6] + struct.pack("<L", 10**6) + EVIL_ZIP[-2:],
         "directory size too large": EVIL_ZIP[:-10] + struct.pack("<L", 10**6) + EVIL_ZIP[-6:],
-        "a directory in the middle": EVIL_LOCAL + central(b"evil.exe", PACKED_EVIL, EVIL, 0) + end(1, 54, len(EVIL_LOCAL)) + b"x" * 99 + ONE,
-    }  # fmt: skip
+        "a directory in the middle": EVIL_LOCAL
+        + central(b"evil.exe", PACKED_EVIL, EVIL, 0)
+        + end(1, 54, len(EVIL_LOCAL))
+        + b"x" * 99
+        + ONE,
+    }
 
 
 @pytest.mark.parametrize("name", lies())

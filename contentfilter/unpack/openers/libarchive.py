@@ -21,7 +21,7 @@ from libarchive.exception import ArchiveError
 from contentfilter.unpack.opener import EncryptedError, Kind, NotThisError, Sink, UnpackError
 from contentfilter.unpack.openers.common import CHUNK, give, readable
 
-FORMATS = ("7zip", "ar", "cab", "cpio", "iso9660", "lha", "rar", "rar5", "tar", "warc", "xar")
+FORMATS = ("7zip", "ar", "cab", "cpio", "iso9660", "lha", "rar", "rar5", "tar", "xar")
 FILTERS = ("bzip2", "compress", "gzip", "lz4", "lzip", "lzma", "rpm", "xz", "zstd")
 
 _SUFFIX = re.compile(r"\.(gz|bz2?|xz|lzma|zstd?|lz4?|Z|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
@@ -30,7 +30,7 @@ _is_encrypted = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(("archive_entry_
 
 
 class Libarchive:
-    """7z, rar, cab, iso, lha, cpio, tar, xar, ar, deb, rpm, warc, through any compression; or one compressed stream."""
+    """7z, rar, cab, iso, lha, cpio, tar, xar, ar, deb, rpm, through any compression; or one compressed stream."""
 
     name = "libarchive"
     exclusive = True
@@ -50,8 +50,19 @@ class Libarchive:
 
 def entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None:
     """Give the entries of an archive that begins at this offset of a private mapping."""
-    with _memory(content, offset) as (pointer, size), _reader(pointer, size, (*FORMATS, "raw"), FILTERS) as archive:
-        _Reading(archive, kind, sink).run()
+    with _memory(content, offset) as (pointer, size):
+        with _reader(pointer, size, (*FORMATS, "raw"), FILTERS) as archive:
+            reading = _Reading(archive, kind, sink)
+            try:
+                reading.run()
+            except UnpackError:
+                if reading.given or not _is_compressed(archive):
+                    raise
+            else:
+                return
+        # What was compressed is no archive that can be read, but a content all the same.
+        with _reader(pointer, size, ("raw",), FILTERS) as archive:
+            _Reading(archive, kind, sink).run()
 
 
 @contextmanager
@@ -82,7 +93,8 @@ def _reader(
         try:
             ffi.read_open_memory(archive, pointer, size)
         except ArchiveError as error:
-            raise NotThisError(_reason(error)) from error
+            unknown = "nrecognized" in _reason(error)  # else a filter knew its own and then broke down
+            raise (NotThisError if unknown else UnpackError)(_reason(error)) from error
         yield archive
     finally:
         ffi.read_free(archive)
@@ -120,7 +132,7 @@ class _Reading:
             self.sink.trouble(f"damaged: {reason}")
         elif "ncrypt" in reason:
             raise EncryptedError(reason) from error
-        elif not self._format() or "Unrecognized archive format" in reason:
+        elif not _is_compressed(self.archive) and (not self._format() or "Unrecognized archive format" in reason):
             raise NotThisError(reason) from error
         else:
             raise UnpackError(reason) from error
@@ -160,14 +172,30 @@ class _Reading:
 
     def _raw(self) -> None:
         """A compressed stream that holds no archive; without a filter it is just any content."""
-        if ffi.filter_count(self.archive) < 2:
+        if not _is_compressed(self.archive):
             raise NotThisError("no archive")
         names = [_SUFFIX.sub("", name.rsplit("/", 1)[-1]) for name in self.kind.names]
         give(self.sink, readable(next(iter(names), ""), "content"), self._data())
         self.given += 1
 
     def _data(self) -> Iterator[bytes]:
-        return _blocks(self.archive)
+        return _stretches(self.archive) if self._format() == b"xar" else _blocks(self.archive)
+
+
+def _is_compressed(archive: int) -> bool:
+    return int(ffi.filter_count(archive)) > 1
+
+
+def _stretches(archive: int) -> Iterator[bytes]:
+    """What stands in the archive, without regard to where it belongs: of xar it counts on from file to file."""
+    pointer, length, offset = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_longlong()
+    told = ctypes.byref(pointer), ctypes.byref(length), ctypes.byref(offset)
+    try:
+        while ffi.read_data_block(archive, *told) != ffi.ARCHIVE_EOF:
+            for start in range(0, length.value, CHUNK):
+                yield ctypes.string_at((pointer.value or 0) + start, min(CHUNK, length.value - start))
+    except ArchiveError as error:
+        raise UnpackError(_reason(error)) from error
 
 
 def _blocks(archive: int) -> Iterator[bytes]:
