@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 
 import pybase64
 
 from contentfilter.message import Buffer
-from contentfilter.mime.encodings import decode_base64, decode_uu
+from contentfilter.mime.base_64 import DIGITS, decode_base64
+from contentfilter.mime.uuencode import uu_block
 
 _MOST_FILES = 100
 """Files that are taken out of one text; they may be as short as two lines."""
@@ -30,8 +32,7 @@ _RUN = 40
 _MOST_RUNS = 1000
 """Runs looked at in one text. No mail program decodes such base64, people do: certainty is not needed."""
 
-_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_AS_DIGIT = bytes(ord("A") if byte in _DIGITS else ord(" ") for byte in range(256))
+_AS_DIGIT = bytes(ord("A") if byte in DIGITS else ord(" ") for byte in range(256))
 _BASE64_LINES = re.compile(
     rb"(?:(?:[A-Za-z0-9+/]{40,}+[ \t]*+\r?\n){2,}+|(?=[A-Za-z0-9+/]{160}))"
     rb"(?:[A-Za-z0-9+/]*+={0,2}+(?=[ \t]*+(?:\r?\n|\Z)))?"
@@ -39,20 +40,21 @@ _BASE64_LINES = re.compile(
 _SAMPLE = 200
 _BEGIN_UU = rb"begin(-base64)? [0-7]{3,6} ([^\r\n]{0,1000})\r?\n"
 _END_UU = re.compile(rb"\n(?:end|====)[ \t]*\r?(?=\n|\Z)")
-_BEGIN_YENC = rb"=ybegin [^\r\n]{0,1000}?\bname=([^\r\n]{0,1000})\r?\n(?:=ypart [^\r\n]*\r?\n)?"
+_BEGIN_YENC = rb"=ybegin ([^\r\n]{0,2000}+)\r?\n(?:=ypart [^\r\n]*+\r?\n)?"
 _BEGIN_BINHEX = rb"\(This file must be converted with BinHex[^\n]{0,100}\n\s*:"
 _HQX_DIGITS = b"!\"#$%&'()*+,-012345689@ABCDEFGHIJKLMNPQRSTUVXYZ[`abcdefhijklmpqr"
-_FROM_HQX = bytes.maketrans(_HQX_DIGITS, _DIGITS)
+_FROM_HQX = bytes.maketrans(_HQX_DIGITS, DIGITS)
 _NOT_HQX = bytes(set(range(256)) - set(_HQX_DIGITS))
 _MINUS_42 = bytes((byte - 42) % 256 for byte in range(256))
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """One file. way: the ambiguity's name ("embedded-uuencode"); offset: where it begins; name: its own, raw."""
+    """One file. way: the ambiguity's name ("embedded-uuencode"); start, end: where it stands; name: its own, raw."""
 
     way: str
-    offset: int
+    start: int
+    end: int
     content: bytes
     name: bytes = b""
 
@@ -88,37 +90,43 @@ def named_files(buffer: Buffer, start: int, end: int) -> Iterator[Embedded]:
 
 
 def _uuencoded(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[Embedded, int]:
-    finish = _END_UU.search(buffer, begin.end(), end)
-    if begin[1] is None:
-        stop = finish.end() if finish else end
-        content = decode_uu(buffer, begin.start(), stop).content
-    else:
-        stop = finish.start() if finish else end
-        content = decode_base64(buffer, begin.end(), stop).content
-    return Embedded("embedded-uuencode", begin.start(), content, begin[2].strip()), stop
+    finish = _END_UU.search(buffer, begin.end() - 1, end)
+    stop = finish.start() + 1 if finish else end
+    in_base64 = begin[1] is not None
+    content = decode_base64(buffer, begin.end(), stop).content if in_base64 else uu_block(buffer, begin.end(), stop)
+    return Embedded("embedded-uuencode", begin.start(), stop, content, begin[2].strip()), stop
 
 
 def _yencoded(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[Embedded, int]:
     """Each byte plus 42; "=" stands before those that would be CR, LF, NUL or "=", and adds 64 to them."""
     finish = buffer.find(b"\n=yend", begin.end() - 1, end)
-    stop = end if finish < 0 else finish
-    first, *escaped = buffer[begin.end() : stop].translate(None, b"\r\n").split(b"=", _MOST_ESCAPES)
-    pieces = [first, *(bytes([(piece[0] - 64) % 256]) + piece[1:] for piece in escaped if piece)]
-    content = b"".join(pieces).translate(_MINUS_42)
-    return Embedded("embedded-yenc", begin.start(), content, begin[1].strip(b' \t"')), max(stop, begin.end())
+    stop = end if finish < 0 else max(finish, begin.end())
+    content = BytesIO()
+    escapes = _MOST_ESCAPES
+    position = begin.end()
+    while position < stop and escapes > 0:
+        until = min(position + _CHUNK, stop)
+        until += buffer[until - 1 : until] == b"="
+        first, *escaped = buffer[position:until].translate(None, b"\r\n").split(b"=", escapes)
+        pieces = [first, *(bytes([(piece[0] - 64) % 256]) + piece[1:] for piece in escaped if piece)]
+        content.write(b"".join(pieces).translate(_MINUS_42))
+        escapes -= len(escaped)
+        position = until
+    name = begin[1].partition(b"name=")[2].strip(b' \t"')
+    return Embedded("embedded-yenc", begin.start(), stop, content.getvalue(), name), stop
 
 
 def _binhexed(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[Embedded, int]:
     """BinHex 4.0 (RFC 1741 section 4): the name, 20 bytes about the file, and its data fork."""
     finish = buffer.find(b":", begin.end(), end)
-    stop = end if finish < 0 else finish
+    stop = end if finish < 0 else max(finish, begin.end())
     digits = buffer[begin.end() : stop].translate(_FROM_HQX, _NOT_HQX)
     digits = digits[: len(digits) - len(digits) % 4]
     data = _without_runs(pybase64.b64decode(digits, validate=True))
     length = data[0] if data else 0
     size = int.from_bytes(data[length + 12 : length + 16], "big")
     content = data[length + 22 : length + 22 + size]
-    return Embedded("embedded-binhex", begin.start(), content, data[1 : length + 1]), max(stop, begin.end())
+    return Embedded("embedded-binhex", begin.start(), stop, content, data[1 : length + 1]), stop
 
 
 def _without_runs(data: bytes) -> bytes:
@@ -151,7 +159,8 @@ def _base64_blocks(buffer: Buffer, start: int, end: int) -> Iterator[Embedded]:
             position = _after_line(buffer, run + _RUN, end)
             continue
         position = max(block.end(), run + _RUN)
-        yield Embedded("embedded-base64", block.start(), decode_base64(buffer, block.start(), block.end()).content)
+        content = decode_base64(buffer, block.start(), block.end()).content
+        yield Embedded("embedded-base64", block.start(), block.end(), content)
 
 
 def _next_run(buffer: Buffer, position: int, end: int) -> int | None:

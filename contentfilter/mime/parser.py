@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from contentfilter.message import Buffer
 from contentfilter.mime.boundaries import Scan, guess_boundaries, scan
 from contentfilter.mime.charset import decode_unlabelled
+from contentfilter.mime.decoded import Decoded
 from contentfilter.mime.embedded import Embedded, embedded_files, named_files
-from contentfilter.mime.encodings import DECODERS, Decoded
+from contentfilter.mime.encodings import DECODERS
 from contentfilter.mime.fields import Header, parse_header
 from contentfilter.mime.model import DEFAULT_LIMITS, Ambiguity, Limits, Part, Tree
 from contentfilter.mime.names import file_names, too_many_parameters
@@ -154,7 +155,7 @@ class _Parser:
         other = self._converted(entity)
         if other is None:
             return []
-        again = parse_header(other.buffer, 0, None, self._limits.header_bytes, self._limits.fields)
+        again = parse_header(other.buffer, other.start, None, self._limits.header_bytes, self._limits.fields)
         body = with_line_ends(entity.buffer[header.body_start : min(entity.end, header.body_start + 100)])
         if _told(again) == _told(header) and other.buffer[again.body_start :][: len(body)] == body:
             return []
@@ -162,14 +163,15 @@ class _Parser:
         return self._read(other, again, "bare-cr")
 
     def _converted(self, entity: _Entity) -> _Entity | None:
-        """The same entity with a line end for each bare CR; None if there is no room for it."""
+        """The same entity with a line end for each bare CR, behind an empty line; None if there is no room for it."""
         size = entity.end - entity.start
         if size > self._decoded_bytes:
             self._exceeded["decoded_bytes"] = None
             return None
         self._decoded_bytes -= size
-        buffer = with_line_ends(entity.buffer[entity.start : entity.end])
-        return replace(entity, buffer=buffer, start=0, end=len(buffer))
+        # The scan for delimiters wants a line end before the first.
+        buffer = with_line_ends(b"\n" + entity.buffer[entity.start : entity.end])
+        return replace(entity, buffer=buffer, start=2, end=len(buffer))
 
     def _make(self, entity: _Entity, reading: Reading) -> None:
         """Make the part of one reading, and enter what is inside it."""
@@ -205,18 +207,19 @@ class _Parser:
             if part.depth >= self._limits.depth:
                 self._exceeded["depth"] = None
                 return
-            self._note_at(part.path, file.way, file.offset)
+            self._note_at(part.path, file.way, file.start)
             self._parts.append(_leaf_below(part, number, file))
 
     def _files_within_limits(self, where: tuple[Buffer, int, int]) -> Iterator[Embedded]:
         for file in embedded_files(*where):
-            if len(file.content) > self._decoded_bytes:
+            size = max(len(file.content), file.end - file.start)
+            if size > self._decoded_bytes:
                 self._exceeded["decoded_bytes"] = None
                 return
             if self._room() <= 0:
                 self._exceeded["parts"] = None
                 return
-            self._decoded_bytes -= len(file.content)
+            self._decoded_bytes -= size
             yield file
 
     def _may_search(self, size: int) -> bool:
@@ -254,7 +257,7 @@ class _Parser:
             converted = self._converted(replace(entity, start=start))
             if converted is not None:
                 self._note(entity, {"bare-cr": start})
-                yield _Body(b"\r\n" + bytes(converted.buffer), 2, converted.end + 2, "bare-cr")
+                yield _Body(converted.buffer, 2, converted.end, "bare-cr")
         if reading.encoding in DECODERS:
             self._note(entity, {"encoded-multipart": start})
             decoded = self._decode(entity, reading)

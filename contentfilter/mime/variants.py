@@ -23,6 +23,11 @@ def variants(buffer: Buffer, header: Header) -> Iterator[tuple[str, int, Header]
 
     Nothing for a header in proper form.
     """
+    pieces: list[Field | Defect] = sorted([*header.fields, *header.defects], key=lambda piece: piece.start)
+    if not pieces:
+        return
+    # Of a header beyond its limit only the beginning was read.
+    end = pieces[-1].end
     defect = next((each for each in header.defects if not each.mbox), None)
     if defect is not None:
         yield "header-defect", defect.start, header.cut(defect.start)
@@ -33,10 +38,10 @@ def variants(buffer: Buffer, header: Header) -> Iterator[tuple[str, int, Header]
     if delimiter is not None and header.get("content-type") is not None:
         # A boundary may hold a colon, and the empty line before the first delimiter be missing.
         yield "delimiter-in-header", delimiter.start, header.cut(delimiter.start)
-    blank = _BLANK_LINE.search(buffer, header.start, header.end)
+    blank = _BLANK_LINE.search(buffer, header.start, end)
     if blank is not None:
         yield "blank-line-in-header", blank.start(1), _until(buffer, header, blank.start(1), blank.end())
-    yield from _without_controls(buffer, header)
+    yield from _without_controls(buffer, header, pieces)
 
 
 def has_bare_cr(raw: bytes) -> bool:
@@ -46,7 +51,10 @@ def has_bare_cr(raw: bytes) -> bool:
 
 def with_line_ends(data: bytes) -> bytes:
     """The same bytes with each bare CR, and each bare LF, made a line end."""
-    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+    # One step at a time, so that no more than two of them are in memory.
+    data = data.replace(b"\r\n", b"\n")
+    data = data.replace(b"\r", b"\n")
+    return data.replace(b"\n", b"\r\n")
 
 
 def _until(buffer: Buffer, header: Header, end: int, body_start: int) -> Header:
@@ -74,12 +82,13 @@ def _joined(buffer: Buffer, header: Header) -> Header | None:
     return replace(header, fields=tuple(fields)) if changed else None
 
 
-def _without_controls(buffer: Buffer, header: Header) -> Iterator[tuple[str, int, Header]]:
+def _without_controls(
+    buffer: Buffer, header: Header, pieces: list[Field | Defect]
+) -> Iterator[tuple[str, int, Header]]:
     """Control characters dropped; and fields that end at the first NUL, as strings do in C."""
-    raw = buffer[header.start : header.end]
+    raw = buffer[header.start : pieces[-1].end]
     if len(raw.translate(None, _CONTROLS)) == len(raw):
         return
-    pieces: list[Field | Defect] = sorted([*header.fields, *header.defects], key=lambda piece: piece.start)
     dropped = [_dropped(buffer, piece) for piece in pieces]
     fields = tuple(piece for piece in dropped if isinstance(piece, Field))
     if fields != header.fields:

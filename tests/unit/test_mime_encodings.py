@@ -8,14 +8,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contentfilter.mime import encodings
-from contentfilter.mime.encodings import (
-    Decoded,
-    decode_base64,
-    decode_quoted_printable,
-    decode_uu,
-    encodings_of,
-)
+from contentfilter.mime import base_64, encodings
+from contentfilter.mime.base_64 import decode_base64
+from contentfilter.mime.decoded import Decoded
+from contentfilter.mime.encodings import encodings_of
+from contentfilter.mime.quoted_printable import decode_quoted_printable
+from contentfilter.mime.uuencode import decode_uu
 
 
 def decoded(data: bytes) -> Decoded:
@@ -62,13 +60,13 @@ def test_base64_gives_what_stricter_programs_see() -> None:
 @pytest.mark.parametrize("chunk", [4, 5, 7, 64])
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 47, 48, 49, 200])
 def test_base64_across_chunks(chunk: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encodings, "_CHUNK", chunk)
+    monkeypatch.setattr(base_64, "_CHUNK", chunk)
     content = bytes(range(size))
     assert decoded(base64.encodebytes(content).replace(b"\n", b"\r\n")) == Decoded(content)
 
 
 def test_base64_padding_at_the_end_of_a_chunk_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encodings, "_CHUNK", 4)
+    monkeypatch.setattr(base_64, "_CHUNK", 4)
     assert decoded(b"YQ==Yg==").defects == ("base64-after-padding",)
 
 

@@ -1,0 +1,67 @@
+"""Quoted-printable (RFC 2045 section 6.7), a stretch of lines at a time."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterator
+from io import BytesIO
+
+from contentfilter.message import Buffer
+from contentfilter.mime.decoded import Decoded, different
+
+_CHUNK = 1024 * 1024
+_PADDED_SOFT_BREAK = re.compile(rb"=[ \t]++(?=\r?(?:\n|\Z))")
+_BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
+_MOST_ODD_ESCAPES = 100_000
+"""Escapes in one body that are looked at one by one. Ordinary content has none."""
+
+
+def decode_quoted_printable(buffer: Buffer, start: int, end: int) -> Decoded:
+    """The content. An escape that is none stays as it is, or in the other reading loses its sign."""
+    content = BytesIO()
+    room = _MOST_ODD_ESCAPES
+    odd = False
+    for data in _stretches(buffer, start, end):
+        clean, padded = _without_padding(data, room)
+        decoded = binascii.a2b_qp(clean)
+        # What is left of an escape in proper form is no "=", except where it stood for one.
+        left = decoded.count(b"=") - clean.count(b"=3D") - clean.count(b"=3d")
+        odd = odd or left > 0 or b"==" in clean
+        room -= padded + left
+        content.write(decoded)
+    whole = content.getvalue()
+    others = [("quoted-printable-escape", _without_bad_escapes(buffer, start, end))] if odd and room >= 0 else []
+    return Decoded(whole, ("quoted-printable-escape",) if odd else (), different(whole, others), too_costly=room < 0)
+
+
+def _stretches(buffer: Buffer, start: int, end: int) -> Iterator[bytes]:
+    """The data in pieces that end with a line, or at least not within an escape."""
+    position = start
+    while position < end:
+        stop = min(position + _CHUNK, end)
+        if stop < end:
+            stop = buffer.rfind(b"\n", position, stop) + 1 or stop
+            escape = buffer.rfind(b"=", stop - 2, stop)
+            stop = escape if escape > position else stop
+        yield buffer[position:stop]
+        position = stop
+
+
+def _without_padding(data: bytes, room: int) -> tuple[bytes, int]:
+    """The data with blanks behind soft line breaks removed, and how many places were looked at for it."""
+    padded = data.count(b"= ") + data.count(b"=\t")
+    if 0 < padded <= room:
+        # Blanks at the end of a line are transport padding (rule 3), so this is a soft line break.
+        data = _PADDED_SOFT_BREAK.sub(b"=", data)
+    if data.count(b"=\r") != data.count(b"=\r\n"):
+        # a2b_qp would drop everything up to the next LF.
+        data = data.replace(b"=\r\n", b"=\n").replace(b"=\r", b"=3D\r")
+    return data, padded
+
+
+def _without_bad_escapes(buffer: Buffer, start: int, end: int) -> bytes:
+    content = BytesIO()
+    for data in _stretches(buffer, start, end):
+        content.write(binascii.a2b_qp(_BAD_ESCAPE.sub(b"", _PADDED_SOFT_BREAK.sub(b"=", data))))
+    return content.getvalue()
