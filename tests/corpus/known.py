@@ -9,3 +9,6 @@ IN_CHECK = MappingProxyType[str, str]({})
 
 IN_DAEMON = MappingProxyType[str, str]({})
 """The same through the daemon."""
+
+AMONG_BOMBS = MappingProxyType[str, str]({})
+"""Bombs that cost more, or are answered otherwise, than they should."""
