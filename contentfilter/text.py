@@ -132,10 +132,13 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _without_half_character(data: bytes) -> bytes:
-    end = len(data)
-    while end > len(data) - 4 and end > 0 and data[end - 1] >= 0x80:
-        end -= 1
-    return data[:end]
+    """Cut before the last lead byte of UTF-8, if it may lack some of what follows it."""
+    for back in range(1, min(4, len(data)) + 1):
+        if data[-back] >= 0xC0:
+            return data[:-back]
+        if data[-back] < 0x80:
+            break
+    return data
 
 
 def _invisible() -> str:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contentfilter.unpack.opener import Kind
-from contentfilter.unpack.signs import MOST_SIGNS, Sign, look, signs_of_container
+from contentfilter.unpack.signs import MOST_SIGNS, UNEXAMINED, Sign, look, signs_of_container
 from tests.compound_file import compound_file, package, vba_project
 
 EQUATION = "0002CE02-0000-0000-C000-000000000046"
@@ -117,7 +117,7 @@ OFFICE = {
     "template-share": (relationship("attachedTemplate", r"\\203.0.113.9\a\b.dotm"), {"external-template"}),
     "template-file-share": (relationship("attachedTemplate", "file://203.0.113.9/a.dotm"), {"external-template"}),
     "template-utf16": (
-        relationship("attachedTemplate", "http://203.0.113.9/a.dotm").decode().replace("UTF-8", "UTF-16").encode("utf-16"),
+        relationship("attachedTemplate", "http://203.0.113.9/a").decode().replace("UTF-8", "UTF-16").encode("utf-16"),
         {"external-template"},
     ),
     "template-entity": (
@@ -333,8 +333,9 @@ def test_other(data: bytes, name: str, expected: set[str]) -> None:
 NEWSLETTER = (
     "<!DOCTYPE html><html><head><style>.a{color:red}</style>"
     '<script type="application/ld+json">{"@context":"http://schema.org","url":"https://example.org/#"}</script></head><body>'
-    f'<img src="data:image/png;base64,{BLOB}"><table><tr><td style="font-size:14px"><a href="https://example.org/download?x=1">'
-    f"Download your invoice</a> on=off function location eval</td></tr></table>{'<p>Hello &amp; welcome</p>' * 200}</body></html>"
+    f'<img src="data:image/png;base64,{BLOB}"><table><tr><td style="font-size:14px">'
+    '<a href="https://example.org/download?x=1">Download your invoice</a> on=off function location eval'
+    f"</td></tr></table>{'<p>Hello &amp; welcome</p>' * 200}</body></html>"
 )
 INVOICE = pdf(
     b"<</Annots[<</Subtype/Link/A<</S/URI/URI(https://example.org/JS)>>>>]>>",
@@ -351,7 +352,7 @@ INNOCENT = {
     "pdf-opens-at-array": (pdf(b"[3 0 R/Fit]", catalog=b"/OpenAction 2 0 R"), "", "application/pdf"),
     "svg-logo": (b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0"/><style>.a{}</style></svg>', "l.svg", ""),
     "svg-with-image": (f'<svg><image href="data:image/png;base64,{BLOB}"/></svg>'.encode(), "l.svg", "image/svg+xml"),
-    "docx-text": (f"<w:document {W}><w:body><w:p><w:r><w:t>DDEAUTO cmd</w:t></w:r></w:p></w:body></w:document>".encode(), "", ""),
+    "docx-text": (f"<w:document {W}><w:p><w:r><w:t>DDEAUTO cmd</w:t></w:r></w:p></w:document>".encode(), "", ""),
     "docx-page-field": (field(" PAGE ", "\\* MERGEFORMAT"), "word/footer1.xml", ""),
     "docx-contents-field": (field('TOC \\o "1-3" \\h'), "", ""),
     "docx-hyperlink": (relationship("hyperlink", "https://example.org/"), "word/_rels/document.xml.rels", ""),
@@ -361,13 +362,13 @@ INNOCENT = {
     "docx-settings": (relationship("settings", "settings.xml", "Internal"), "", ""),
     "xlsx-link": (relationship("externalLinkPath", "file:///C:\\data\\prices.xlsx"), "", ""),
     "xlsx-link-beside": (relationship("externalLinkPath", "prices%202026.xlsx"), "", ""),
-    "xlsx-names": (b'<workbook><definedNames><definedName name="_xlnm.Print_Area">A1</definedName></definedNames></workbook>', "", ""),
+    "xlsx-names": (b'<workbook><definedName name="_xlnm.Print_Area">A1</definedName></workbook>', "", ""),
     "doc": (compound_file({"WordDocument": WORD + b"\x13 PAGE \x14 DDEAUTO", "1Table": bytes(5000)}), "a.doc", ""),
     "doc-hyperlink": (compound_file({"WordDocument": WORD + b"\x13 HYPERLINK http://example.org/DDE \x14"}), "", ""),
     "xls": (compound_file({"Workbook": biff(sheet(0), sheet(2), (0x1AE, b"\x01\0\x01\x04"))}), "a.xls", ""),
     "xls-linked-book": (compound_file({"Workbook": biff((0x1AE, b"\x01\0\x09\0\0\x01prices.xls"))}), "a.xls", ""),
     "msg": (compound_file({"__properties_version1.0": bytes(32), "__substg1.0_1000001F": b"h\0i\0"}), "a.msg", ""),
-    "rtf": (b"{\\rtf1\\ansi{\\fonttbl{\\f0 Arial;}}{\\*\\template C:\\\\Normal.dot}{\\pict\\pngblip 89504e47}Hello}", "a.rtf", ""),
+    "rtf": (b"{\\rtf1\\ansi{\\fonttbl{\\f0 Arial;}}{\\*\\template C:\\\\a.dot}{\\pict 89504e47}Hello}", "", ""),
     "rtf-hyperlink": (b'{\\rtf1{\\field{\\*\\fldinst HYPERLINK "http://example.org/"}}}', "a.rtf", ""),
     "csv": (b"name,sum\r\n=1+2,-3\r\n+49 30 1234,@home\r\n\"a|b\",'c'!d\r\n", "a.csv", "text/csv"),
     "slk": (b"ID;PWXL;N;E\nP;PGeneral\nB;Y1;X1\nC;Y1;X1;K\"a\"\nC;Y2;X1;ER1C1+1\nE\n", "a.slk", ""),
@@ -398,6 +399,21 @@ def test_image_with_program() -> None:
 def test_image_by_content() -> None:
     head = bytes(32769) + b"CD001"
     assert list(signs_of_container(Kind("application/octet-stream", head), [("a.exe", "")]))
+
+
+def test_escapes_across_the_pieces_in_which_a_pdf_is_read() -> None:
+    for shift in range(4):
+        start = b"%PDF-1.7\n" + b"%" * (1024 * 1024 - 12 + shift)
+        assert names(start + b"\n/#4a#53 (x)") == {"pdf-javascript"}
+
+
+def test_end_of_a_large_pdf() -> None:
+    assert names(b"%PDF-1.7\n" + bytes(50 * 1024 * 1024) + JS) == {"pdf-javascript"}
+
+
+def test_what_cannot_be_examined_is_not_taken_for_harmless() -> None:
+    in_a_row = compound_file({f"s{number}": b"x" for number in range(3000)})
+    assert names(in_a_row) == {UNEXAMINED}
 
 
 def test_signs_are_few_and_short() -> None:

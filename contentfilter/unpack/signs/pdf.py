@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import SEEK_END
 from itertools import islice
 from typing import BinaryIO
 
@@ -19,12 +20,16 @@ from contentfilter.unpack.opener import Kind
 from contentfilter.unpack.signs.sign import MOST_BYTES, Family, Sign, sign
 
 _MOST_STREAMS = 50_000
-_MOST_ACTIONS = 20
+_MOST_ACTIONS = 5
+_MOST_SEEN = 1000
 _INFLATED_BYTES = 32 * 1024 * 1024
 _ONE_STREAM = 8 * 1024 * 1024
 _DICTIONARY = 4096
+_END_BYTES = 8 * 1024 * 1024
+_UNESCAPED_AT_ONCE = 1024 * 1024
 
 _ESCAPE = re.compile(rb"#([0-9A-Fa-f]{2})")
+_BYTES = {b"%02x" % code: bytes([code]) for code in range(256)}
 _END = rb"(?=[\s\0/<>\[\](){}%]|$)"
 _NAME_SIGNS = {
     b"JS": "pdf-javascript",
@@ -72,7 +77,12 @@ def _accepts(kind: Kind) -> bool:
 
 
 def _signs(file: BinaryIO, _kind: Kind) -> Iterator[Sign]:
-    objects = _objects(file.read(MOST_BYTES))
+    data = file.read(MOST_BYTES)
+    if len(data) == MOST_BYTES:
+        # The newest objects and the trailer stand at the end.
+        file.seek(max(MOST_BYTES, file.seek(0, SEEK_END) - _END_BYTES))
+        data += file.read(_END_BYTES)
+    objects = _objects(data)
     if _ENCRYPT.search(objects.text):
         yield sign("pdf-encrypted")
     for name in sorted({found[1] for found in _NAMES.finditer(objects.text)}):
@@ -82,7 +92,8 @@ def _signs(file: BinaryIO, _kind: Kind) -> Iterator[Sign]:
 
 def _open_actions(objects: _Objects) -> Iterator[Sign]:
     """Actions on opening other than to go to a page, which many programs write into every document."""
-    for found in islice(_OPEN.finditer(objects.text), _MOST_ACTIONS):
+    actions = {found[1] or found.start(): found for found in islice(_OPEN.finditer(objects.text), _MOST_SEEN)}
+    for found in islice(actions.values(), _MOST_ACTIONS):
         action = objects.get(int(found[1])) if found[1] else objects.text[found.end() : found.end() + _DICTIONARY]
         if action.lstrip(b"\0\t\n\f\r ").startswith(b"["):
             continue
@@ -129,7 +140,22 @@ def _dictionary(before: bytes) -> bytes:
 
 
 def _unescaped(data: bytes) -> bytes:
-    return _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), data) if b"#" in data else data
+    if b"#" not in data:
+        return data
+    # In pieces, because a substitution keeps a list of all that it has found.
+    pieces: list[bytes] = []
+    at = 0
+    while at < len(data):
+        end = at + _UNESCAPED_AT_ONCE
+        cut = data.rfind(b"#", end - 2, end)
+        end = cut if cut > at else end
+        pieces.append(_ESCAPE.sub(_unescape, data[at:end]))
+        at = end
+    return b"".join(pieces)
+
+
+def _unescape(found: re.Match[bytes]) -> bytes:
+    return _BYTES[found[1].lower()]
 
 
 def _decoded(data: bytes, about: bytes) -> bytes:

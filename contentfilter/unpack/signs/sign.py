@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from contentfilter.unpack.opener import Kind
 
-MOST_BYTES = 64 * 1024 * 1024
+MOST_BYTES = 32 * 1024 * 1024
 """Bytes of one content that are looked at."""
 
 UNEXAMINED = "unexamined"

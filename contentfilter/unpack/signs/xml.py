@@ -13,11 +13,13 @@ from xml.parsers import expat
 
 from contentfilter.text import decode
 from contentfilter.unpack.opener import Kind
-from contentfilter.unpack.signs.sign import MOST_BYTES, Family, Sign, sign
+from contentfilter.unpack.signs.sign import MOST_BYTES, UNEXAMINED, Family, Sign, sign
 
 _CHUNK = 64 * 1024
 _FIELD_LENGTH = 4096
 _MOST_SIGNS = 50
+_MOST_ELEMENTS = 3_000_000
+_FIELDS = frozenset({"instrtext", "fldchar", "fldsimple"})
 
 _LOCAL = re.compile(r"^(?:file:/{0,3})?/*[A-Za-z]:[/\\]|^(?!file:)[\w.%-]+(?:[/\\][\w.% -]+)*$", re.IGNORECASE)
 _REMOTE = re.compile(
@@ -61,7 +63,10 @@ def _signs(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
         yield sign("script-in-xml", script[0])
     if any("macrosheets" in name.lower() for name in kind.names):
         yield sign("xlm-macro", kind.names[0])
-    yield from _Reader().read(file)
+    data = file.read(MOST_BYTES)
+    # A large sheet has millions of elements; in UTF-8 the few that matter can be looked for before they are read.
+    if not data.lstrip().startswith(b"<") or _WORTH_READING.search(data):
+        yield from _Reader().read(data)
 
 
 class _Reader:
@@ -71,7 +76,7 @@ class _Reader:
         self.signs: list[Sign] = []
         self._instruction: list[str] = []
         self._in_instruction = False
-        self._length = 0
+        self._length = self._elements = 0
         self._parser = expat.ParserCreate()
         self._parser.buffer_text = True
         self._parser.StartElementHandler = self._start
@@ -79,13 +84,12 @@ class _Reader:
         self._parser.CharacterDataHandler = self._text
         self._parser.StartDoctypeDeclHandler = self._document_type
 
-    def read(self, file: BinaryIO) -> list[Sign]:
+    def read(self, data: bytes) -> list[Sign]:
         """The signs of the document up to its end, or to where it stops being XML."""
         try:
-            for _ in range(0, MOST_BYTES, _CHUNK):
-                data = file.read(_CHUNK)
-                self._parser.Parse(data, not data)
-                if not data or len(self.signs) >= _MOST_SIGNS:
+            for at in range(0, len(data), _CHUNK):
+                self._parser.Parse(data[at : at + _CHUNK], False)
+                if len(self.signs) >= _MOST_SIGNS:
                     break
         except (expat.ExpatError, LookupError, ValueError):
             pass
@@ -97,8 +101,14 @@ class _Reader:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         local = name.rpartition(":")[2].lower()
-        values = {key.rpartition(":")[2].lower(): value for key, value in attributes.items()}
+        self._elements += 1
+        if self._elements > _MOST_ELEMENTS:
+            self.signs.append(sign(UNEXAMINED, "xml: too many elements"))
+            raise ValueError("too many elements")
         handler = _ELEMENTS.get(local)
+        if handler is None and local not in _FIELDS:
+            return
+        values = {key.rpartition(":")[2].lower(): value for key, value in attributes.items()}
         if handler is not None:
             self.signs += handler(values)
         if local == "instrtext":
@@ -200,5 +210,6 @@ _ELEMENTS = {
     "dde-connection-decl": _odf_dde,
     "customui": _custom_ui,
 }  # fmt: skip
+_WORTH_READING = re.compile("|".join([*_ELEMENTS, "instrtext", "fldsimple"]).encode(), re.IGNORECASE)
 
 FAMILY = Family("xml", _accepts, _signs)
