@@ -15,6 +15,8 @@ class Kind(Enum):
     SPAM = "spam"
     BAD_HEADER = "bad_header"
     OVERSIZED = "oversized"
+    SIGN = "sign"
+    """Active content, such as a macro: a fact that rules may use, by itself nothing against the message."""
     FAILURE = "failure"
     """The inspector could not answer; `[...] on_failure` says what that means."""
 
@@ -36,7 +38,7 @@ class Test:
 class Finding:
     """One fact.
 
-    inspector: who reports ("clamd", "spamd", "banned", "header", "mime"); name: what was found, for people and logs;
+    inspector: who reports ("clamd", "spamd", "banned", "header", "mime", "unpack"); name: what was found, for people and logs;
     part: the path of the part it is about ("1.2"), "" for the whole message; score and tests: for SPAM;
     user: the SpamAssassin user whose preferences gave the score, "" where the scanner's own apply.
     """

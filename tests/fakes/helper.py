@@ -1,0 +1,229 @@
+"""A helper that does as it is told: the first word of a content says what its opener does.
+
+Run as a program, as the box does with the real one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from contentfilter.unpack import helper, wire
+from contentfilter.unpack.opener import EncryptedError, Kind, NotThisError, Sink, UnpackError
+
+COMMAND = (sys.executable, __file__)
+
+
+class Toy:
+    """Contents that begin with "do:" are containers; the rest of the line is what happens, with an argument."""
+
+    name = "toy"
+    exclusive = True
+
+    def accepts(self, kind: Kind) -> bool:
+        return kind.head.startswith(b"do:")
+
+    def open(self, file: BinaryIO, kind: Kind, sink: Sink) -> None:
+        for line in file.read().decode().split("\n"):
+            word, _, argument = line.removeprefix("do:").partition(" ")
+            getattr(self, f"do_{word}")(argument, sink)
+
+    def do_give(self, content: str, sink: Sink) -> None:
+        with sink.member("given.txt") as writer:
+            writer.write(content.replace("\\n", "\n").encode())
+
+    def do_large(self, size: str, sink: Sink) -> None:
+        with sink.member("large.bin") as writer:
+            for _ in range(int(size) // 100_000):
+                writer.write(bytes(100_000))
+
+    def do_many(self, count: str, sink: Sink) -> None:
+        for number in range(int(count)):
+            with sink.member(f"{number}.txt") as writer:
+                writer.write(str(number).encode())
+
+    def do_same(self, _: str, sink: Sink) -> None:
+        with sink.member("same") as writer:
+            writer.write(b"do:same ")
+
+    def do_deeper(self, number: str, sink: Sink) -> None:
+        with sink.member("deeper") as writer:
+            writer.write(f"do:deeper {int(number) + 1}".encode())
+
+    def do_listed(self, why: str, sink: Sink) -> None:
+        sink.listed("secret.exe", why)
+
+    def do_trouble(self, what: str, sink: Sink) -> None:
+        sink.trouble(what)
+
+    def do_raise(self, name: str, sink: Sink) -> None:
+        raise {
+            "encrypted": EncryptedError("no password fits"),
+            "damaged": UnpackError("cut off"),
+            "not": NotThisError("no"),
+            "memory": MemoryError(),
+        }.get(name, ValueError("a defect"))
+
+    def do_passwords(self, _: str, sink: Sink) -> None:
+        self.do_give(" ".join(sink.passwords), sink)
+
+    def do_exit(self, status: str, sink: Sink) -> None:
+        os._exit(int(status))
+
+    def do_kill(self, number: str, sink: Sink) -> None:
+        os.kill(os.getpid(), int(number))
+        time.sleep(60)
+
+    def do_crash(self, _: str, sink: Sink) -> None:
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        ctypes.string_at(0)
+
+    def do_sleep(self, seconds: str, sink: Sink) -> None:
+        time.sleep(float(seconds))
+
+    def do_hang(self, _: str, sink: Sink) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        time.sleep(600)
+
+    def do_allocate(self, size: str, sink: Sink) -> None:
+        self.do_give(str(len(bytearray(int(size)))), sink)
+
+    def do_bomb(self, _: str, sink: Sink) -> None:
+        """Every process forks two more, for as long as that works, in sessions of their own; then all sleep."""
+        os.setsid() if os.getpid() != os.getsid(0) else None
+        for _round in range(10):
+            try:
+                if os.fork() == 0:
+                    os.setsid()
+            except OSError:
+                break
+        time.sleep(600)
+
+    def do_orphan(self, path: str, sink: Sink) -> None:
+        """Leave a process behind, and say which."""
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            time.sleep(600)
+            os._exit(0)
+        self.do_give(str(pid), sink)
+
+    def do_disk(self, size: str, sink: Sink) -> None:
+        (sink.directory / "file").write_bytes(bytes(int(size)))
+        self.do_give("written", sink)
+
+    def do_try(self, what: str, sink: Sink) -> None:
+        """Say what came of something forbidden."""
+        action, _, argument = what.partition(" ")
+        try:
+            result = _TRIED[action](argument)
+        except OSError as error:
+            result = f"{action}: {type(error).__name__}"
+        self.do_give(str(result), sink)
+
+    def do_say(self, what: str, sink: Sink) -> None:
+        """Send something to the worker that the protocol does not know."""
+        channel = socket.socket(fileno=_job_socket())
+        _SAID[what](channel)
+        channel.detach()
+        time.sleep(0.2)
+
+
+def _job_socket() -> int:
+    return next(int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2 and _is_socket(int(name)))
+
+
+def _is_socket(descriptor: int) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:")
+    except OSError:
+        return False
+
+
+def _garbage(channel: socket.socket) -> None:
+    channel.send(b"\xff\xfe garbage")
+
+
+def _too_long(channel: socket.socket) -> None:
+    channel.send(b"[" * 60_000)
+
+
+def _member_of_nothing(channel: socket.socket) -> None:
+    wire.send(channel, {"member": "7.7/1", "names": [], "file": 0, "offset": 0, "size": 1})
+
+
+def _member_beyond(channel: socket.socket) -> None:
+    descriptor = os.memfd_create("x", os.MFD_ALLOW_SEALING)
+    wire.send(channel, {"member": "1/1", "names": ["x"], "file": 0, "offset": 10, "size": 4000}, (descriptor,))
+    wire.send(channel, {"done": True})
+
+
+def _not_a_memory_file(channel: socket.socket) -> None:
+    reader, _ = os.pipe()
+    wire.send(channel, {"member": "1/1", "names": ["x"], "file": 0, "offset": 0, "size": 4}, (reader,))
+    wire.send(channel, {"done": True})
+
+
+def _flood_of_files(channel: socket.socket) -> None:
+    reader, _ = os.pipe()
+    for number in range(100_000):
+        wire.send(channel, {"sign": "1", "name": str(number), "detail": ""}, (reader, reader, reader, reader))
+
+
+def _flood(channel: socket.socket) -> None:
+    for number in range(100_000):
+        wire.send(channel, {"sign": "1", "name": str(number), "detail": "x"})
+
+
+def _wrong_types(channel: socket.socket) -> None:
+    wire.send(channel, {"member": ["1/1"], "names": "x", "file": "0", "size": -1})
+
+
+_SAID = {
+    "garbage": _garbage,
+    "long": _too_long,
+    "nothing": _member_of_nothing,
+    "beyond": _member_beyond,
+    "pipe": _not_a_memory_file,
+    "files": _flood_of_files,
+    "flood": _flood,
+    "types": _wrong_types,
+}
+
+
+def _connect(port: str) -> str:
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=5):
+        return "connected"
+
+
+_TRIED = {
+    "connect": _connect,
+    "socket": lambda _: socket.socket(socket.AF_UNIX).fileno() and "made",
+    "read": lambda path: f"read {len(Path(path).read_bytes())}",
+    "write": lambda path: f"wrote {Path(path).write_text('x')}",
+    "list": lambda path: f"listed {len(os.listdir(path))}",
+    "signal": lambda pid: f"signalled {os.kill(int(pid), 0)}",
+    "user": lambda _: str(os.getuid()),
+    "files": lambda _: " ".join(sorted(os.listdir("/proc/self/fd"))),
+    "here": lambda _: " ".join(os.listdir(".")) or "empty",
+    "privileges": lambda _: "NoNewPrivs:\t1" in Path("/proc/self/status").read_text(),
+}
+
+
+def look(file: BinaryIO, kind: Kind) -> Iterator[object]:
+    """No signs."""
+    return iter(())
+
+
+if __name__ == "__main__":
+    helper.main((Toy(),), look, int(sys.argv[1]))  # type: ignore[arg-type] # an iterator of nothing fits
