@@ -27,6 +27,9 @@ _ELSEWHERE = frozenset({"message/partial", "message/external-body"})
 _MESSAGES = frozenset({"message/rfc822", "message/global", "message/news", *_ELSEWHERE})
 _TEXTUAL = ("text/", "message/", "multipart/")
 _SHORTEST_PAYLOAD = 20
+_SAMPLE = 100
+"""Bytes of two bodies that tell whether they begin at the same place."""
+
 _FIELD_OF_A_PART = re.compile(rb"\n(?=content-(?:type|transfer-encoding|disposition)[ \t]*:)", re.IGNORECASE)
 _DECODED_TIMES = 3
 _DECODED_AT_LEAST = 1024 * 1024
@@ -156,8 +159,9 @@ class _Parser:
         if other is None:
             return []
         again = parse_header(other.buffer, other.start, None, self._limits.header_bytes, self._limits.fields)
-        body = with_line_ends(entity.buffer[header.body_start : min(entity.end, header.body_start + 100)])
-        if _told(again) == _told(header) and other.buffer[again.body_start :][: len(body)] == body:
+        before = with_line_ends(entity.buffer[header.body_start : min(entity.end, header.body_start + _SAMPLE)])
+        after = other.buffer[again.body_start : again.body_start + max(len(before), 1)]
+        if _told(again) == _told(header) and after == before:
             return []
         self._note(entity, {"bare-cr": entity.start})
         return self._read(other, again, "bare-cr")

@@ -46,7 +46,8 @@ def variants(buffer: Buffer, header: Header) -> Iterator[tuple[str, int, Header]
 
 def has_bare_cr(raw: bytes) -> bool:
     """Whether a CR stands anywhere without an LF behind it."""
-    return b"\r" in raw and raw.count(b"\r") != raw.count(b"\r\n")
+    # A CR at the very end may have its LF behind what was looked at.
+    return b"\r" in raw and raw.count(b"\r") - raw.endswith(b"\r") != raw.count(b"\r\n")
 
 
 def with_line_ends(data: bytes) -> bytes:
