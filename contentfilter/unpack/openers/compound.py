@@ -155,7 +155,8 @@ def _decrypt(file: BinaryIO, sink: Sink) -> None:
         try:
             file.seek(0)
             document = msoffcrypto.OfficeFile(file)
-            document.load_key(password=password)
+            # The old formats always check the password; the newer ones would decrypt to garbage.
+            document.load_key(password=password, **({"verify_password": True} if document.format == "ooxml" else {}))
             with target.open("wb") as clear:
                 document.decrypt(clear)
         except faults:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
 from contentfilter.unpack.opener import EncryptedError, Kind, Sink, UnpackError
@@ -68,7 +68,7 @@ def _embedded(document: pikepdf.Pdf) -> Iterator[tuple[str, pikepdf.Stream]]:
         if isinstance(found, pikepdf.Stream):
             if found.get("/Type") == "/EmbeddedFile":
                 loose.append(found)
-        elif isinstance(found, pikepdf.Dictionary):
+        elif b"/EF" in found.unparse(resolved=True):  # written out in C++, which is faster than to walk here
             for name, stream in _specified(found):
                 if (name, stream.objgen) not in seen:
                     seen.add((name, stream.objgen))
@@ -77,19 +77,35 @@ def _embedded(document: pikepdf.Pdf) -> Iterator[tuple[str, pikepdf.Stream]]:
     yield from (("embedded", stream) for stream in loose if stream.objgen not in given)
 
 
-def _specified(found: pikepdf.Dictionary) -> Iterator[tuple[str, pikepdf.Stream]]:
-    """The files of a file specification, under each name that it has; it may stand inside another dictionary."""
+def _specified(found: pikepdf.Object) -> Iterator[tuple[str, pikepdf.Stream]]:
+    """The files of all file specifications that stand in an object, under each name that they have."""
     import pikepdf  # noqa: PLC0415 - as above
 
-    for candidate in (found, found.get("/FS")):
-        if not isinstance(candidate, pikepdf.Dictionary):
+    waiting = [found]
+    for _ in range(OBJECT_LIMIT):
+        if not waiting:
+            return
+        candidate = waiting.pop()
+        if isinstance(candidate, pikepdf.Array):
+            inside = list(candidate)
+        elif isinstance(candidate, pikepdf.Dictionary):
+            told = dict(candidate.as_dict().items())
+            inside = list(told.values())
+            if "/EF" in told:
+                yield from _files(told)
+        else:
             continue
-        files = candidate.get("/EF")
-        if not isinstance(files, pikepdf.Dictionary):
-            continue
-        told = candidate.as_dict()
-        names = {readable(str(told[key])): None for key in ("/UF", "/F", "/DOS", "/Unix") if key in told}
-        for stream in files.as_dict().values():
+        waiting += [item for item in inside if isinstance(item, pikepdf.Object) and not item.is_indirect]
+    raise UnpackError(f"more than {OBJECT_LIMIT} objects in one")
+
+
+def _files(told: Mapping[str, pikepdf.Object]) -> Iterator[tuple[str, pikepdf.Stream]]:
+    """The streams of one file specification."""
+    import pikepdf  # noqa: PLC0415 - as above
+
+    names = {readable(str(told[key])): None for key in ("/UF", "/F", "/DOS", "/Unix") if key in told}
+    if isinstance(told["/EF"], pikepdf.Dictionary):
+        for stream in told["/EF"].as_dict().values():
             if isinstance(stream, pikepdf.Stream):
                 for name in names or {"embedded": None}:
                     yield name, stream
