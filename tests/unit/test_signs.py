@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contentfilter.unpack.opener import Kind
-from contentfilter.unpack.signs import MOST_SIGNS, UNEXAMINED, Sign, look, signs_of_container
-from tests.compound_file import compound_file, package, vba_project
+from contentfilter.unpack.signs import MOST_SIGNS, NAMES, UNEXAMINED, Sign, look, signs_of_container
+from tests.compound_file import compound_file, compressed, package, vba_project
 
 EQUATION = "0002CE02-0000-0000-C000-000000000046"
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
@@ -39,6 +39,11 @@ def biff(*records: tuple[int, bytes]) -> bytes:
 
 def sheet(kind: int, hidden: int = 0) -> tuple[int, bytes]:
     return 0x85, struct.pack("<IBB", 0, hidden, kind) + b"\x06\0Sheet1"
+
+
+def slides(content: bytes, *, compressed: bool = True) -> bytes:
+    body = struct.pack("<I", len(content)) + zlib.compress(content) if compressed else content
+    return bytes(300) + struct.pack("<HHI", 16 if compressed else 0, 0x1011, len(body)) + body + bytes(5000)
 
 
 def relationship(kind: str, target: str, mode: str = "External") -> bytes:
@@ -78,6 +83,16 @@ OFFICE = {
     "activemime": (
         b"ActiveMime" + bytes(40) + zlib.compress(AUTORUN),
         {"macro", "macro-autorun", "macro-suspicious"},
+    ),
+    "ppt-macro": (
+        compound_file({"PowerPoint Document": slides(AUTORUN), "Pictures": bytes(9)}),
+        {"macro", "macro-autorun", "macro-suspicious"},
+    ),
+    "ppt-package": (
+        compound_file({
+            "PowerPoint Document": slides(compound_file({"\x01Ole10Native": package("a", b"MZ")}), compressed=False)
+        }),
+        {"ole-package", "ole-executable"},
     ),
     "xlm": (compound_file({"Workbook": biff(sheet(0), sheet(1))}), {"xlm-macro"}),
     "xlm-very-hidden-auto-open": (
@@ -365,6 +380,7 @@ INNOCENT = {
     "xlsx-names": (b'<workbook><definedName name="_xlnm.Print_Area">A1</definedName></workbook>', "", ""),
     "doc": (compound_file({"WordDocument": WORD + b"\x13 PAGE \x14 DDEAUTO", "1Table": bytes(5000)}), "a.doc", ""),
     "doc-hyperlink": (compound_file({"WordDocument": WORD + b"\x13 HYPERLINK http://example.org/DDE \x14"}), "", ""),
+    "ppt": (compound_file({"PowerPoint Document": slides(compound_file({"Contents": b"x"}))}), "a.ppt", ""),
     "xls": (compound_file({"Workbook": biff(sheet(0), sheet(2), (0x1AE, b"\x01\0\x01\x04"))}), "a.xls", ""),
     "xls-linked-book": (compound_file({"Workbook": biff((0x1AE, b"\x01\0\x09\0\0\x01prices.xls"))}), "a.xls", ""),
     "msg": (compound_file({"__properties_version1.0": bytes(32), "__substg1.0_1000001F": b"h\0i\0"}), "a.msg", ""),
@@ -411,9 +427,26 @@ def test_end_of_a_large_pdf() -> None:
     assert names(b"%PDF-1.7\n" + bytes(50 * 1024 * 1024) + JS) == {"pdf-javascript"}
 
 
+def test_element_across_the_pieces_in_which_xml_is_searched() -> None:
+    filler = b"<a>" + b" " * (4 * 1024 * 1024 - 9)
+    assert names(filler + b'<ddeLink ddeService="cmd"/></a>') == {"dde"}
+
+
 def test_what_cannot_be_examined_is_not_taken_for_harmless() -> None:
     in_a_row = compound_file({f"s{number}": b"x" for number in range(3000)})
     assert names(in_a_row) == {UNEXAMINED}
+
+
+def test_every_sign_is_documented() -> None:
+    expected = [expected for _, expected in [*OFFICE.values(), *RTF.values(), *PDF.values(), *HTML.values()]]
+    seen = set[str]().union(*expected, *(signs for _, _, signs in OTHER.values()))
+    assert seen | {"image-with-executable", "macro-without-source"} == set(NAMES)
+
+
+def test_macros_without_source() -> None:
+    project = vba_project("")
+    without = {"PROJECT": project["PROJECT"], "VBA": {"_VBA_PROJECT": b"\xcc\x61", "dir": compressed(bytes(9))}}
+    assert names(compound_file(without)) == {"macro", "macro-without-source"}
 
 
 def test_signs_are_few_and_short() -> None:

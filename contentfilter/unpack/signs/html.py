@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from contentfilter.text import decode
 from contentfilter.unpack.opener import Kind
-from contentfilter.unpack.signs.sign import Family, Sign, sign
+from contentfilter.unpack.signs.sign import UNEXAMINED, Family, Sign, sign
 
 _BYTES = 16 * 1024 * 1024
 _START_BYTES = 64 * 1024
@@ -80,6 +80,8 @@ def _accepts(kind: Kind) -> bool:
 
 def _signs(file: BinaryIO, _kind: Kind) -> Iterator[Sign]:
     text = decode(file.read(_BYTES), is_html=True)
+    if file.read(1):
+        yield sign(UNEXAMINED, "html: too large")
     if _APPLICATION.search(text):
         yield sign("html-application")
     if encoded := _ENCODED.search(text):

@@ -6,6 +6,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import islice
 from typing import BinaryIO
 
@@ -14,7 +15,7 @@ import olefile
 from contentfilter.unpack.opener import Kind
 from contentfilter.unpack.signs import vba
 from contentfilter.unpack.signs.objects import signs_of_class, signs_of_package
-from contentfilter.unpack.signs.sign import MOST_BYTES, Family, Sign, guarded, sign
+from contentfilter.unpack.signs.sign import MOST_BYTES, UNEXAMINED, Family, Sign, guarded, sign
 
 _ACTIVE_MIME = b"ActiveMime"
 _MOST_STREAMS = 2000
@@ -24,6 +25,9 @@ _MOST_RECORDS = 500_000
 _FIELD = re.compile(
     rb"""\x13(?:[\s"\\]{0,16}+DDE[^\x14\x15]{0,200}|\0(?:[\s"\\]\0){0,16}+D\0D\0E\0[^\x14\x15]{0,400})""", re.IGNORECASE
 )
+_STORED_OBJECT = re.compile(rb"([\x00\x10])\x00\x11\x10(....)(?=.{4}\x78|\xd0\xcf\x11\xe0)", re.DOTALL)
+_SLIDES_NAME = "PowerPoint Document".encode("utf-16-le")
+_MOST_OBJECTS = 50
 _URL_MONIKER = bytes.fromhex("e0c9ea79f9bace118c8200aa004ba90b")
 _REMOTE = re.compile(
     rb"(?:h\0?t\0?t\0?p\0?s?\0?|f\0?t\0?p\0?|f\0?i\0?l\0?e\0?|m\0?h\0?t\0?m\0?l\0?):[\x20-\x7e\0]{4,300}|(?:\\\0?){2}[\w.\0]{2,200}\\[\x20-\x7e\0]{1,200}",
@@ -36,23 +40,24 @@ def _accepts(kind: Kind) -> bool:
 
 
 def _signs(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
-    data = file.read(MOST_BYTES)
     if kind.head.startswith(_ACTIVE_MIME):
-        data = _inflated(data)
         yield sign("macro", "ActiveMime")
-    yield from signs_of_ole(data)
+        file = BytesIO(_inflated(file.read(MOST_BYTES)))
+    yield from signs_of_ole(file)
 
 
-def signs_of_ole(data: bytes) -> Iterator[Sign]:
+def signs_of_ole(file: BinaryIO) -> Iterator[Sign]:
     """The signs of a compound file. Raises whatever olefile raises over one that it cannot read at all."""
-    with olefile.OleFileIO(data) as ole:
-        paths = ole.listdir(streams=True, storages=True)[:_MOST_STREAMS]
+    with olefile.OleFileIO(file) as ole:
+        paths = ole.listdir(streams=True, storages=True)
+        if len(paths) > _MOST_STREAMS:
+            yield sign(UNEXAMINED, f"ole: {len(paths)} streams")
+            del paths[_MOST_STREAMS:]
         project = next((path for path in paths if _is_project(path)), None)
         if project is not None:
             yield sign("macro", "/".join(project))
+            yield from guarded("vba", vba.signs(file))
         yield from guarded("ole classes", _classes(ole, paths))
-        if project is not None or any(path[-1].lower() == "powerpoint document" for path in paths):
-            yield from guarded("vba", vba.signs(data))
         for path in paths:
             if ole.get_type(path) == olefile.STGTY_STREAM:
                 yield from guarded("ole stream", _stream(ole, path))
@@ -115,6 +120,18 @@ def _link(data: bytes) -> Iterator[Sign]:
             yield sign("external-template", found[0].replace(b"\0", b""))
 
 
+def _slides(data: bytes) -> Iterator[Sign]:
+    """The objects in a presentation, its macros among them: compound files in records ([MS-PPT] 2.10.34 and 2.4.10)."""
+    for found in islice(_STORED_OBJECT.finditer(data), _MOST_OBJECTS):
+        start, length = found.end(), int.from_bytes(found[2], "little")
+        content = data[start : start + length]
+        if found[1] == b"\x10":
+            content = zlib.decompressobj().decompress(content[4:], _STREAM_BYTES)
+        # A presentation in a presentation is not gone into; the engine takes it out.
+        if content.startswith(olefile.MAGIC) and _SLIDES_NAME not in content:
+            yield from guarded("ppt object", signs_of_ole(BytesIO(content)))
+
+
 def _equation(_data: bytes) -> Iterator[Sign]:
     yield sign("equation-editor", "Equation Native")
 
@@ -129,6 +146,7 @@ _LOOKERS = {
     "book": _workbook,
     "\x01ole": _link,
     "\x01ole10native": signs_of_package,
+    "powerpoint document": _slides,
     "equation native": _equation,
     "encryptedpackage": _encrypted,
 }

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import islice
 from typing import BinaryIO
 
 from contentfilter.unpack.opener import Kind
 from contentfilter.unpack.signs.ole import signs_of_ole
-from contentfilter.unpack.signs.sign import Family, Sign, guarded, is_executable, is_executable_name, sign
+from contentfilter.unpack.signs.sign import UNEXAMINED, Family, Sign, guarded, is_executable, is_executable_name, sign
 
-_BYTES = 16 * 1024 * 1024
+_BYTES = 32 * 1024 * 1024
 _MOST_OBJECTS = 50
 
 # Word needs no more than "{\rt" and forgives blanks and marks before it.
@@ -32,6 +33,8 @@ def _accepts(kind: Kind) -> bool:
 
 def _signs(file: BinaryIO, _kind: Kind) -> Iterator[Sign]:
     data = file.read(_BYTES)
+    if file.read(1):
+        yield sign(UNEXAMINED, "rtf: too large")
     for found in islice(_TEMPLATE.finditer(data), 10):
         target = _plain(found[1])
         if _REMOTE.search(target):
@@ -91,7 +94,7 @@ def _package(each: object) -> Iterator[Sign]:
 
 def _ole(data: bytes) -> Iterator[Sign]:
     if data.startswith(b"\xd0\xcf\x11\xe0"):
-        yield from signs_of_ole(data)
+        yield from signs_of_ole(BytesIO(data))
     elif b"\x02\xce\x02\0\0\0\0\0\xc0\0\0\0\0\0\0\x46" in data:
         yield sign("equation-editor", "class id")
 

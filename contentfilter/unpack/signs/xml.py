@@ -13,9 +13,12 @@ from xml.parsers import expat
 
 from contentfilter.text import decode
 from contentfilter.unpack.opener import Kind
-from contentfilter.unpack.signs.sign import MOST_BYTES, UNEXAMINED, Family, Sign, sign
+from contentfilter.unpack.signs.sign import UNEXAMINED, Family, Sign, sign
 
+_BYTES = 64 * 1024 * 1024
 _CHUNK = 64 * 1024
+_SEARCHED_AT_ONCE = 4 * 1024 * 1024
+_LONGEST_NAME = 32
 _FIELD_LENGTH = 4096
 _MOST_SIGNS = 50
 _MOST_ELEMENTS = 3_000_000
@@ -63,10 +66,23 @@ def _signs(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
         yield sign("script-in-xml", script[0])
     if any("macrosheets" in name.lower() for name in kind.names):
         yield sign("xlm-macro", kind.names[0])
-    data = file.read(MOST_BYTES)
-    # A large sheet has millions of elements; in UTF-8 the few that matter can be looked for before they are read.
-    if not data.lstrip().startswith(b"<") or _WORTH_READING.search(data):
-        yield from _Reader().read(data)
+    if _worth_reading(file):
+        file.seek(0)
+        yield from _Reader().read(file.read(_BYTES))
+        if file.read(1):
+            yield sign(UNEXAMINED, "xml: too large")
+
+
+def _worth_reading(file: BinaryIO) -> bool:
+    """A large sheet has millions of elements; in UTF-8 the few that matter can be looked for before all are read."""
+    end = b""
+    while data := file.read(_SEARCHED_AT_ONCE):
+        if not end and not data.lstrip().startswith((b"<", b"\xef\xbb\xbf<")):
+            return True
+        if _TELLING.search(end + data):
+            return True
+        end = data[-_LONGEST_NAME:]
+    return False
 
 
 class _Reader:
@@ -210,6 +226,6 @@ _ELEMENTS = {
     "dde-connection-decl": _odf_dde,
     "customui": _custom_ui,
 }  # fmt: skip
-_WORTH_READING = re.compile("|".join([*_ELEMENTS, "instrtext", "fldsimple"]).encode(), re.IGNORECASE)
+_TELLING = re.compile("|".join([*_ELEMENTS, "instrtext", "fldsimple"]).encode(), re.IGNORECASE)
 
 FAMILY = Family("xml", _accepts, _signs)
