@@ -154,7 +154,7 @@ class Pipeline:
         """Ask everybody whom somebody wants asked, at the same time, under one deadline."""
         asked = [one for one in self._inspectors if any(wants(policy, one.name) for policy in set(policies))]
         reports = await asyncio.gather(*(self._ask(inspector, subject) for inspector in asked))
-        findings = _limits_hit(subject.tree) + tuple(finding for report in reports for finding in report)
+        findings = _not_looked_into(subject.tree) + tuple(finding for report in reports for finding in report)
         doubts = {finding.inspector for finding in findings if finding.kind in (Kind.FAILURE, Kind.UNCHECKED)}
         scanned = any(one.name == "clamd" for one in asked) and "clamd" not in doubts
         return Evidence(findings, len(subject.message), scanned, self._site.on_failure)
@@ -341,8 +341,9 @@ def _spam_users(policies: Sequence[Policy]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(policy.spam_user for policy in policies if not policy.bypass_spam_checks))
 
 
-def _limits_hit(tree: Tree) -> tuple[Finding, ...]:
-    return tuple(Finding(Kind.UNCHECKED, "mime", limit) for limit in tree.exceeded)
+def _not_looked_into(tree: Tree) -> tuple[Finding, ...]:
+    limits = tuple(Finding(Kind.UNCHECKED, "mime", limit) for limit in tree.exceeded)
+    return limits + tuple(Finding(Kind.UNCHECKED, "mime", name, path) for name, path in tree.unchecked)
 
 
 def _groups(case: Case, replies: Sequence[Reply | None]) -> dict[Marking, list[int]]:
