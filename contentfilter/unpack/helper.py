@@ -23,6 +23,7 @@ import pkgutil
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -119,11 +120,13 @@ class _Nursery:
             confine.die_with_parent(nursery)
             os.fchdir(directory)
             confine.close_descriptors_but({0, 1, 2, job_socket})
-            confine.only_these_files(Path(), _program_files())
             confine.limit_resources(**settings)
+            confine.only_these_files(Path(), _program_files())
             with socket.socket(fileno=job_socket) as channel:
                 _serve(channel, self.openers, self.look)
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)  # never return into the nursery's frames
 
