@@ -7,6 +7,7 @@ only names files, could make it look at files of ours.
 from __future__ import annotations
 
 import ctypes
+import logging
 import mmap
 import re
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from contentfilter.unpack.openers.common import CHUNK, give, readable
 
 FORMATS = ("7zip", "ar", "cab", "cpio", "iso9660", "lha", "rar", "rar5", "tar", "xar")
 FILTERS = ("bzip2", "compress", "gzip", "lz4", "lzip", "lzma", "rpm", "xz", "zstd")
+
+logging.getLogger("libarchive").addHandler(logging.NullHandler())  # what it complains of is told by us
 
 _SUFFIX = re.compile(r"\.(gz|bz2?|xz|lzma|zstd?|lz4?|Z|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 

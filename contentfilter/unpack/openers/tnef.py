@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator
 from mmap import mmap
@@ -12,6 +13,8 @@ from contentfilter.unpack.openers.common import give, mapped, readable, sliced, 
 from contentfilter.unpack.openers.rtf import decompressed
 
 SIGNATURE = b"\x78\x9f\x3e\x22"
+
+logging.getLogger("tnefparse").addHandler(logging.NullHandler())  # what it complains of is told by us
 
 _ATTRIBUTE = struct.Struct("<BHHI")
 _BODY, _TITLE, _DATA, _RENDERING, _PROPERTIES, _ATTACHMENT = 0x800C, 0x8010, 0x800F, 0x9002, 0x9003, 0x9005
@@ -77,10 +80,12 @@ class _Attachment:
 
     def properties(self, data: bytes) -> None:
         try:
-            found = mapi(data)
+            found, whole = mapi(data)
         except UnpackError as error:
             self.damaged = str(error)
             return
+        if not whole:
+            self.damaged = "its properties break off"
         longs = [_text(value) for name, value in found if name == _LONG_NAME]
         shorts = [_text(value) for name, value in found if name == _SHORT_NAME]
         self.names = longs + self.names + shorts
@@ -109,25 +114,31 @@ def different(names: list[str]) -> list[str]:
 
 def _give_bodies(data: bytes, sink: Sink) -> None:
     try:
-        found = mapi(data)
+        found, whole = mapi(data)
     except UnpackError as error:
         sink.trouble(f"damaged: properties: {error}")
         return
+    if not whole:
+        sink.trouble("damaged: the properties break off")
     for name, value in found:
         if name in _BODIES:
             body = value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
             give(sink, _BODIES[name], decompressed(body) if name == 0x1009 else sliced(body))
 
 
-def mapi(data: bytes) -> list[tuple[int, object]]:
-    """The properties as (identifier, value). Raises UnpackError."""
+def mapi(data: bytes) -> tuple[list[tuple[int, object]], bool]:
+    """The properties as (identifier, value), and whether these are all: the library stops silently where it fails.
+
+    Raises UnpackError.
+    """
     from tnefparse.mapi import decode_mapi  # noqa: PLC0415 - takes its time, and is rarely wanted
 
     with translated("MAPI properties"):
         (count,) = struct.unpack("<I", data[:4])
         if count > len(data) // 4:  # the library would count to the end, whatever it is
             raise ValueError(f"{count} properties in {len(data)} bytes")
-        return [(attribute.name, attribute.data) for attribute in decode_mapi(data, "cp1252")]
+        found = [(attribute.name, attribute.data) for attribute in decode_mapi(data, "cp1252")]
+    return found, len(found) >= count
 
 
 def _text(value: object) -> str:
