@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
+from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -84,3 +86,8 @@ def test_a_gzip_in_a_gzip_in_a_gzip_ends() -> None:
         content = gzip.compress(content)
     sink = unpack(content)
     assert sink.members or sink.errors
+
+
+def test_the_docs_name_each_opener_in_its_order() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "unpacking.md").read_text()
+    assert re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE) == [opener.name for opener in OPENERS]

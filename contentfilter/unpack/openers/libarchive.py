@@ -115,15 +115,24 @@ class _Reading:
         while True:
             entry = ArchiveEntry(self.archive)
             try:
-                if ffi.read_next_header2(self.archive, entry._entry_p) == ffi.ARCHIVE_EOF:  # noqa: SLF001 - the class has no other way to be filled
-                    break
+                answer = ffi.read_next_header2(self.archive, entry._entry_p)  # noqa: SLF001 - no other way to fill it
             except ArchiveError as error:
                 self._broken(error)
                 return
+            if answer == ffi.ARCHIVE_EOF:
+                break
+            if answer == ffi.ARCHIVE_WARN:
+                self._warned()
             if not self._entry(entry):
                 break
         if not self.given:  # a disk image begins with zeros, as an empty tar does
             raise NotThisError("nothing in it")
+
+    def _warned(self) -> None:
+        """Most warnings are about dates and owners; a volume of several holds only some of the content."""
+        reason = readable(ffi.error_string(self.archive), "")
+        if "olume" in reason:
+            self.sink.trouble(reason)
 
     def _format(self) -> bytes:
         return bytes(ffi.format_name(self.archive) or b"")
