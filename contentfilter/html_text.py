@@ -46,7 +46,7 @@ _CSS_NOISE = re.compile(r"/\*[^*]*+\*/|\s++")
 # Private marks around what is hidden and around what is no text; the source is freed of them first.
 _HIDE, _SHOW, _CODE, _TEXT = "\ue000", "\ue001", "\ue002", "\ue003"
 _MARKS = re.compile(f"([{_HIDE}-{_TEXT}])")
-_BLANKS = re.compile(r"[^\S\n]+")
+_BLANKS = re.compile(r"\x20[^\S\n]+|[^\S\n\x20][^\S\n]*")
 _LINES = re.compile(r" ?\n[ \n]*")
 
 
@@ -72,7 +72,9 @@ def html_text(source: str) -> HtmlText:
         return HtmlText(text, text)
     marked, further = _marked(_BREAKS.sub("\n<", source))
     visible, complete = _apart(marked)
-    return HtmlText(_tidy(visible), _tidy("\n".join([complete, *further, *_comments(source)])))
+    complete = "\n".join([complete, *further, *_comments(source)])
+    tidy = _tidy(visible)
+    return HtmlText(tidy, tidy if complete == visible else _tidy(complete))
 
 
 def _too_deep(source: str) -> bool:

@@ -141,20 +141,35 @@ def _without_half_character(data: bytes) -> bytes:
     return data
 
 
-def _invisible() -> str:
-    ranges = [
-        "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164",
-        "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff",
-    ]
-    return "[" + "".join(ranges) + "]+"
+_HIGHEST_BASIC = "\uffff"
+_INVISIBLE = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
+)
+_INVISIBLE_BEYOND = "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+_COMBINING = "".join(char for char in map(chr, range(0x300, 0x10000)) if unicodedata.combining(char))
+_COMBINING_BEYOND = "".join(char for char in map(chr, range(0x10000, 0x1F000)) if unicodedata.combining(char))
 
 
-_INVISIBLE = re.compile(_invisible())
-_ABOVE_ASCII = range(0x300, 0x1F000)
-_COMBINING = "".join(re.escape(chr(code)) for code in _ABOVE_ASCII if unicodedata.combining(chr(code)))
-# Ordering a run of combining characters takes quadratic time; the stream-safe form of UAX 15 allows thirty, too.
-_STACKED = re.compile(f"([{_COMBINING}]{{30}})[{_COMBINING}]+")
-_WHITE = re.compile(r"\s+")
+@dataclass(frozen=True, slots=True)
+class _Patterns:
+    """invisible: to be left out; stacked: the marks of one letter beyond the thirtieth.
+
+    To order a run of combining marks takes quadratic time; thirty is what the stream-safe form of UAX 15 allows, too.
+    """
+
+    invisible: re.Pattern[str]
+    stacked: re.Pattern[str]
+
+
+def _patterns(invisible: str, combining: str) -> _Patterns:
+    return _Patterns(re.compile(f"[{invisible}]+"), re.compile(f"([{combining}]{{30}})[{combining}]+"))
+
+
+# A class of characters that reaches beyond the basic plane is searched one member at a time.
+_BASIC = _patterns(_INVISIBLE, _COMBINING)
+_WHOLE = _patterns(_INVISIBLE + _INVISIBLE_BEYOND, _COMBINING + _COMBINING_BEYOND)
+_WHITE = re.compile(r"\x20\s+|[^\S\x20]\s*")
 
 
 def fold(text: str, limit: int = DEFAULT_LIMIT) -> str:
@@ -165,6 +180,8 @@ def fold(text: str, limit: int = DEFAULT_LIMIT) -> str:
     """
     if text.isascii():
         return _WHITE.sub(" ", text[:limit]).casefold()
-    plain = _STACKED.sub(r"\1", _INVISIBLE.sub("", text[:limit]))
+    text = text[:limit]
+    patterns = _WHOLE if max(text, default="") > _HIGHEST_BASIC else _BASIC
+    plain = patterns.stacked.sub(r"\1", patterns.invisible.sub("", text))
     folded = unicodedata.normalize("NFKC", plain).casefold()
-    return _WHITE.sub(" ", _INVISIBLE.sub("", folded))[:limit]
+    return _WHITE.sub(" ", patterns.invisible.sub("", folded))[:limit]
