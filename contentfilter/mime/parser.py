@@ -7,6 +7,7 @@ read and go onto the stack in turn, so that the tree comes out in preorder.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,12 +28,13 @@ _ELSEWHERE = frozenset({"message/partial", "message/external-body"})
 _MESSAGES = frozenset({"message/rfc822", "message/global", "message/news", *_ELSEWHERE})
 _TEXTUAL = ("text/", "message/", "multipart/")
 _SHORTEST_PAYLOAD = 20
+_SMALL = 4096
 _SAMPLE = 100
 """Bytes of two bodies that tell whether they begin at the same place."""
 
 _FIELD_OF_A_PART = re.compile(rb"\n(?=content-(?:type|transfer-encoding|disposition)[ \t]*:)", re.IGNORECASE)
-_DECODED_TIMES = 3
-_DECODED_AT_LEAST = 1024 * 1024
+_DECODED_TIMES = 2
+_DECODED_AT_LEAST = 16 * 1024 * 1024
 """All that is decoded may be this many times the message, plus so many bytes: each level of nested encodings, and each
 reading of an encoded body, counts again."""
 _ALSO_RAW = 1000
@@ -80,6 +82,8 @@ class _Parser:
 
     def __init__(self, limits: Limits, size: int) -> None:
         self._limits = limits
+        # Of this thread alone: a busy machine must not make mail unchecked.
+        self._until = time.thread_time() + limits.seconds
         self._parts: list[Part] = []
         self._stack: list[tuple[_Entity, Reading]] = []
         self._ambiguities: list[Ambiguity] = []
@@ -88,6 +92,7 @@ class _Parser:
         self._header_bytes = limits.header_bytes
         self._decoded_bytes = min(limits.decoded_bytes, _DECODED_TIMES * size + _DECODED_AT_LEAST)
         self._decoded: dict[tuple[int, int, int, str], tuple[Buffer, Decoded]] = {}
+        self._files: dict[tuple[int, int, int], tuple[Buffer, tuple[Embedded, ...]]] = {}
         self._unchecked: list[tuple[str, str]] = []
         self._searched_bytes = limits.searched_bytes
         self._readings = limits.readings
@@ -168,11 +173,8 @@ class _Parser:
 
     def _converted(self, entity: _Entity) -> _Entity | None:
         """The same entity with a line end for each bare CR, behind an empty line; None if there is no room for it."""
-        size = entity.end - entity.start
-        if size > self._decoded_bytes:
-            self._exceeded["decoded_bytes"] = None
+        if not self._may_decode(entity.end - entity.start):
             return None
-        self._decoded_bytes -= size
         # The scan for delimiters wants a line end before the first.
         buffer = with_line_ends(b"\n" + entity.buffer[entity.start : entity.end])
         return replace(entity, buffer=buffer, start=2, end=len(buffer))
@@ -204,7 +206,7 @@ class _Parser:
     def _take_out_files(self, part: Part) -> None:
         """Files in the middle of a text become leaves below it. Other contents are searched if nothing encodes them."""
         is_text = part.declared_type.startswith(_TEXTUAL)
-        if not part.size or (part.decoded is not None and not is_text) or not self._may_search(part.size):
+        if not part.size or (part.decoded is not None and not is_text):
             return
         where = (part.buffer, part.start, part.end) if part.decoded is None else (part.decoded, 0, len(part.decoded))
         for number, file in enumerate(self._files_within_limits(where), 1):
@@ -215,15 +217,22 @@ class _Parser:
             self._parts.append(_leaf_below(part, number, file))
 
     def _files_within_limits(self, where: tuple[Buffer, int, int]) -> Iterator[Embedded]:
-        for file in embedded_files(*where):
-            size = max(len(file.content), file.end - file.start)
-            if size > self._decoded_bytes:
-                self._exceeded["decoded_bytes"] = None
-                return
+        """The files in a text. Further readings of the same bytes have the same."""
+        place = (id(where[0]), *where[1:])
+        if place not in self._files:
+            self._files[place] = (where[0], tuple(self._fresh_files(where)))
+        for file in self._files[place][1]:
             if self._room() <= 0:
                 self._exceeded["parts"] = None
                 return
-            self._decoded_bytes -= size
+            yield file
+
+    def _fresh_files(self, where: tuple[Buffer, int, int]) -> Iterator[Embedded]:
+        if not self._may_search(where[2] - where[1]):
+            return
+        for file in embedded_files(*where):
+            if not self._may_decode(max(len(file.content), file.end - file.start)):
+                return
             yield file
 
     def _may_search(self, size: int) -> bool:
@@ -232,7 +241,22 @@ class _Parser:
             self._exceeded["searched_bytes"] = None
             return False
         self._searched_bytes -= size
-        return True
+        return self._has_time(size)
+
+    def _may_decode(self, size: int) -> bool:
+        """Whether so many bytes may still be held besides the message; then they count."""
+        if size > self._decoded_bytes:
+            self._exceeded["decoded_bytes"] = None
+            return False
+        self._decoded_bytes -= size
+        return self._has_time(size)
+
+    def _has_time(self, size: int) -> bool:
+        """Whether there is time for a step over so many bytes. Small ones are bounded by their number."""
+        if size < _SMALL or time.thread_time() < self._until:
+            return True
+        self._exceeded["seconds"] = None
+        return False
 
     def _make_multipart(self, entity: _Entity, reading: Reading) -> None:
         """RFC 2046 section 5.1. A multipart in which no parts can be found is a leaf."""
@@ -387,10 +411,8 @@ class _Parser:
         if place in self._decoded:
             return self._decoded[place][1]
         # No encoding makes its content longer than itself.
-        if entity.end - start > self._decoded_bytes:
-            self._exceeded["decoded_bytes"] = None
+        if not self._may_decode(entity.end - start):
             return None
-        self._decoded_bytes -= entity.end - start
         decoded = decoder(entity.buffer, start, entity.end)
         # The buffer is kept with it, so that no other can get its identity.
         self._decoded[place] = (entity.buffer, decoded)
