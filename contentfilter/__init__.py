@@ -20,6 +20,8 @@ Words:
     client      the remote host that XFORWARD tells of, not the Postfix that talks to us (that is the peer)
     next hop    where we reinject
     part        a node of the message's tree: a MIME entity, an attached message
+    member      what lies in a container; opened in the box, a process that can do nothing else
+    sign        active content, such as a macro: a fact for rules, by itself nothing against the message
     reading     one way of understanding an ambiguous message; a part may exist in one reading only
     finding     a fact that an inspector reports: kind, name, score, the part it is about
     inspector   whoever looks: clamd, spamd, banned names and types, header syntax

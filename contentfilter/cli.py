@@ -87,9 +87,23 @@ def prepare(config: Config) -> None:
 @config_option
 @json_option
 @click.option("--mail-from", default="", help="Envelope sender; default: the null sender.")
+@click.option(
+    "--dump",
+    "dump_directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write every part and member into this new or empty directory, under numbers, with an index.json.",
+)
 @click.option("--rcpt", "rcpts", multiple=True, help="Envelope recipient; may be repeated. Default: postmaster.")
 @click.argument("file", type=click.File("rb"))
-def check(path: Path | None, as_json: bool, mail_from: str, rcpts: tuple[str, ...], file: BinaryIO) -> None:
+def check(
+    *,
+    path: Path | None,
+    as_json: bool,
+    mail_from: str,
+    dump_directory: Path | None,
+    rcpts: tuple[str, ...],
+    file: BinaryIO,
+) -> None:
     """Judge the message in FILE (- is stdin) as the daemon would; send and store nothing."""
     from rich.console import Console  # noqa: PLC0415
 
@@ -103,10 +117,21 @@ def check(path: Path | None, as_json: bool, mail_from: str, rcpts: tuple[str, ..
             case = asyncio.run(_judge(config, envelope, message))
         except FilterError as error:
             fail(f"{error} ({error.reply})", os.EX_TEMPFAIL if error.reply.temporary else os.EX_DATAERR)
+        if dump_directory is not None:
+            _dump(case, dump_directory)
         if as_json:
             print_json(presentation.case_values(case))
         else:
             Console().print(presentation.case_text(case))
+
+
+def _dump(case: Any, directory: Path) -> None:
+    from contentfilter.dump import dump  # noqa: PLC0415 - rarely wanted
+
+    try:
+        dump(case, directory)
+    except OSError as error:
+        fail(f"--dump {directory}: {error.strerror or error}", os.EX_CANTCREAT)
 
 
 def _spooled(file: BinaryIO, config: Config) -> Message:
@@ -120,10 +145,11 @@ async def _judge(config: Config, envelope: Envelope, message: Message) -> Any:
     from contentfilter import worker  # noqa: PLC0415
     from contentfilter.mail_id import new_id  # noqa: PLC0415
 
-    next_hop = worker.next_hop_for(config)
+    next_hop, box = worker.next_hop_for(config), worker.box_for(config)
     try:
-        return await worker.pipeline_for(config, next_hop).judge(new_id(), envelope, message)
+        return await worker.pipeline_for(config, next_hop, box).judge(new_id(), envelope, message)
     finally:
+        await box.close()
         await next_hop.close()
 
 

@@ -21,7 +21,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from contentfilter.decision import OnFailure
 from contentfilter.errors import ConfigError
-from contentfilter.inspectors.banned import DEFAULT_EXTENSIONS, DEFAULT_NAMES, DEFAULT_TYPES, compile_patterns
+from contentfilter.inspectors.banned import (
+    DEFAULT_EXTENSIONS,
+    DEFAULT_NAMES,
+    DEFAULT_SIGNS,
+    DEFAULT_TYPES,
+    compile_patterns,
+)
 from contentfilter.inspectors.header import ALL_TESTS, HeaderTest
 from contentfilter.policy.settings import Policy, enum_by_value
 
@@ -149,6 +155,21 @@ class Limits(Table):
     )
     mime_depth: int = Field(default=16, gt=0, description="nested entities; deeper is unchecked")
     mime_parts: int = Field(default=3000, gt=0, description="parts of a message; more is unchecked")
+    unpack_depth: int = Field(default=16, gt=0, description="containers inside one another; deeper is unchecked")
+    unpack_parts: int = Field(default=3000, gt=0, description="members of all containers; more is unchecked")
+    unpack_bytes: Bytes = Field(default=500_000_000, description="bytes of all members; more is unchecked")
+    unpack_ratio: float = Field(
+        default=10.0, gt=0, description="times its own size that a message may unpack to, 100 kB at least"
+    )
+    unpack_seconds: Seconds = Field(default=30.0, description="seconds for opening containers; longer is unchecked")
+
+
+class Unpack(Table):
+    """The processes that containers are opened in."""
+
+    helpers: int = Field(default=2, gt=0, le=64, description="processes of each worker; so many messages at once")
+    jobs_per_helper: int = Field(default=200, gt=0, description="messages after which a process is replaced")
+    memory: int = Field(default=1_073_741_824, ge=134_217_728, description="bytes of address space of one process")
 
 
 class NextHopTable(Table):
@@ -225,6 +246,9 @@ class Banned(Table):
     types: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
         default=DEFAULT_TYPES, description="declared or detected types"
     )
+    signs: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
+        default=DEFAULT_SIGNS, description="active content, by the names that contentfilter check shows"
+    )
 
 
 class LogDestination(Enum):
@@ -271,6 +295,7 @@ class Config(Table):
     next_hop: NextHopTable = NextHopTable()
     domains: Domains = Domains()
     limits: Limits = Limits()
+    unpack: Unpack = Unpack()
     clamav: ClamAV = ClamAV()
     spamassassin: SpamAssassin = SpamAssassin()
     banned: Banned = Banned()

@@ -22,6 +22,7 @@ from contentfilter.errors import InspectorError, NextHopError
 from contentfilter.inspectors.clamd import EICAR, ClamdInspector
 from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.next_hop import NextHop
+from contentfilter.unpack.openers import missing_helpers
 
 _POSTCONF_SECONDS = 20
 _GTUBE_SCORE = 5.0
@@ -106,6 +107,7 @@ async def examine(
         diagnoses.append(await _clamd(config, clamd))
     if config.spamassassin.enabled:
         diagnoses.append(await _spamd(config, spamd))
+    diagnoses.extend(_openers())
     diagnoses.append(await _next_hop(config, next_hop))
     diagnoses.extend(await asyncio.to_thread(lambda: list(_postfix(config, postconf))))
     diagnoses.extend(_domains(config))
@@ -123,6 +125,15 @@ def _directories(config: Config) -> Iterator[Diagnosis]:
         else:
             advice = "make it, owned by the user that the filter runs as; doctor looks as the user that you are"
             yield Diagnosis(about, State.ILL, f"{path} is missing or not writable", advice)
+
+
+def _openers() -> Iterator[Diagnosis]:
+    about = "opening containers"
+    lacking = missing_helpers()
+    for what, consequence in lacking:
+        yield Diagnosis(about, State.ODD, f"{what} is missing", f"install it, or these stay unchecked: {consequence}")
+    if not lacking:
+        yield Diagnosis(about, State.WELL, "every program and library is there")
 
 
 async def _clamd(config: Config, clamd: ClamdInspector) -> Diagnosis:

@@ -38,7 +38,8 @@ class Test:
 class Finding:
     """One fact.
 
-    inspector: who reports ("clamd", "spamd", "banned", "header", "mime", "unpack"); name: what was found, for people and logs;
+    inspector: who reports ("clamd", "spamd", "banned", "header", "mime", "unpack");
+    name: what was found, for people and logs;
     part: the path of the part it is about ("1.2"), "" for the whole message; score and tests: for SPAM;
     user: the SpamAssassin user whose preferences gave the score, "" where the scanner's own apply.
     """

@@ -32,6 +32,7 @@ from contentfilter.notice import failure_report
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
 from contentfilter.reply import Reply
+from contentfilter.unpack.unpacked import NOTHING, Unpacked
 from contentfilter.verdict import Action, Category, Marking, Verdict
 from quarantine.record import Record, State, Withheld
 
@@ -61,9 +62,20 @@ class Keeper(Interface):
         ...
 
 
+class Opening(Interface):
+    """What the journey needs of the box that containers are opened in."""
+
+    async def open(self, tree: Tree, size: int) -> Unpacked:
+        """What is in the containers among the tree's leaves, of a message of this size. Raises InspectorError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One message and all that is known of it. verdicts stand in the order of the envelope's recipients."""
+    """One message and all that is known of it. verdicts stand in the order of the envelope's recipients.
+
+    Whoever has a case closes what was opened for it.
+    """
 
     mail_id: str
     envelope: Envelope
@@ -72,6 +84,7 @@ class Case:
     evidence: Evidence
     policies: tuple[Policy, ...]
     verdicts: tuple[Verdict, ...]
+    opened: Unpacked = NOTHING
 
     @property
     def score(self) -> float | None:
@@ -97,13 +110,21 @@ class Pipeline:
     """Takes one message after another along the whole way."""
 
     def __init__(
-        self, site: Site, policies: Policies, inspectors: Sequence[Inspector], next_hop: Way, quarantine: Keeper
+        self,
+        site: Site,
+        policies: Policies,
+        inspectors: Sequence[Inspector],
+        next_hop: Way,
+        quarantine: Keeper,
+        *,
+        box: Opening,
     ) -> None:
         self._site = site
         self._policies = policies
         self._inspectors = tuple(inspectors)
         self._next_hop = next_hop
         self._quarantine = quarantine
+        self._box = box
 
     async def handle(self, envelope: Envelope, message: Message) -> tuple[Reply, ...]:
         """The journey. One reply per recipient for LMTP, exactly one for SMTP."""
@@ -114,6 +135,7 @@ class Pipeline:
         except FilterError as error:
             maillog.undecided(mail_id, envelope, error)
             raise
+        case.opened.close()
         outcomes = await self._carry_out(case)  # 6 to 8
         answers = await self._answer(case, outcomes)  # 9 and 11
         self._log(case, outcomes, time.monotonic() - began)  # 10
@@ -127,12 +149,18 @@ class Pipeline:
         tree = await self._take_apart(message)  # 3, first because the hop count needs the header
         self._check_loop(tree)  # 1
         policies = await self._look_up(envelope)  # 2
-        evidence = await self._inspect(Subject(mail_id, envelope, message, tree, _spam_users(policies)), policies)  # 4
+        opened = await self._box.open(tree, len(message))  # 3, the containers, now that it is no loop
+        try:
+            subject = Subject(mail_id, envelope, message, tree, _spam_users(policies), opened)
+            evidence = await self._inspect(subject, policies)  # 4
+        except BaseException:
+            opened.close()
+            raise
         verdicts = tuple(
             decide(evidence, policy, local=self._site.local.has(recipient.address))
             for recipient, policy in zip(envelope.recipients, policies, strict=True)
         )  # 5
-        return Case(mail_id, envelope, message, tree, evidence, policies, verdicts)
+        return Case(mail_id, envelope, message, tree, evidence, policies, verdicts, opened)
 
     async def _take_apart(self, message: Message) -> Tree:
         if len(message) < PARSE_IN_THREAD:
@@ -154,7 +182,8 @@ class Pipeline:
         """Ask everybody whom somebody wants asked, at the same time, under one deadline."""
         asked = [one for one in self._inspectors if any(wants(policy, one.name) for policy in set(policies))]
         reports = await asyncio.gather(*(self._ask(inspector, subject) for inspector in asked))
-        findings = _not_looked_into(subject.tree) + tuple(finding for report in reports for finding in report)
+        findings = _not_looked_into(subject.tree) + subject.opened.findings
+        findings += tuple(finding for report in reports for finding in report)
         doubts = {finding.inspector for finding in findings if finding.kind in (Kind.FAILURE, Kind.UNCHECKED)}
         scanned = any(one.name == "clamd" for one in asked) and "clamd" not in doubts
         return Evidence(findings, len(subject.message), scanned, self._site.on_failure)

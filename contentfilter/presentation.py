@@ -20,6 +20,7 @@ from contentfilter.finding import Finding, Kind
 from contentfilter.mime import Part
 from contentfilter.pipeline import Case
 from contentfilter.printable import printable
+from contentfilter.unpack.unpacked import Member
 from contentfilter.verdict import Action
 
 _COLOURS = {Action.PASS: "green", Action.DISCARD: "red", Action.REJECT: "red", Action.DEFER: "yellow"}
@@ -32,8 +33,10 @@ def case_values(case: Case) -> dict[str, Any]:
         "size": len(case.message),
         "score": case.score,
         "parts": [_part_values(part) for part in case.tree.parts],
+        "members": [_member_values(member) for member in case.opened.members],
+        "signs": [{"name": one.name, "part": one.path, "detail": one.detail} for one in case.opened.signs],
         "ambiguities": [{"name": one.name, "part": one.path, "offset": one.offset} for one in case.tree.ambiguities],
-        "limits_exceeded": list(case.tree.exceeded),
+        "limits_exceeded": [*case.tree.exceeded, *case.opened.exceeded],
         "findings": [_finding_values(finding) for finding in case.evidence.findings],
         "virus_scanned": case.evidence.virus_scanned,
         "recipients": [
@@ -69,6 +72,19 @@ def _part_values(part: Part) -> dict[str, Any]:
     }
 
 
+def _member_values(member: Member) -> dict[str, Any]:
+    return {
+        "path": member.path,
+        "parent": member.parent,
+        "type": member.detected_type,
+        "declared_type": member.declared_type,
+        "names": list(member.names),
+        "size": member.size,
+        "readings": list(member.readings),
+        "without_content": member.why or None,
+    }
+
+
 def _finding_values(finding: Finding) -> dict[str, Any]:
     values: dict[str, Any] = {
         "kind": finding.kind.value,
@@ -91,10 +107,16 @@ def _tree(case: Case) -> Tree:
     top = Tree(Text(f"message, {len(case.message)} bytes"))
     for part in case.tree.parts:
         nodes[part.path] = nodes.get(part.parent, top).add(_part_line(part))
+    for member in case.opened.members:
+        nodes[member.path] = nodes.get(member.parent, top).add(_member_line(member))
+    for sign in case.opened.signs:
+        nodes.get(sign.path, top).add(Text(f"active content: {printable(str(sign))}", style="magenta"))
+    for path, why in case.opened.unchecked:
+        nodes.get(path, top).add(Text(f"unchecked: {printable(why)}", style="red"))
     for ambiguity in case.tree.ambiguities:
         nodes.get(ambiguity.path, top).add(Text(f"ambiguous: {ambiguity.name}", style="yellow"))
-    for limit in case.tree.exceeded:
-        top.add(Text(f"over the limit: {limit}", style="red"))
+    for limit in (*case.tree.exceeded, *case.opened.exceeded, *filter(None, [case.opened.failed])):
+        top.add(Text(f"cut short: {printable(limit)}", style="red"))
     return top
 
 
@@ -106,6 +128,17 @@ def _part_line(part: Part) -> Text:
     line.append(f", {part.size} bytes", style="default")
     if part.readings:
         line.append(f" (if read otherwise: {', '.join(part.readings)})", style="yellow")
+    return line
+
+
+def _member_line(member: Member) -> Text:
+    line = Text(f"{member.path} ", style="dim")
+    line.append(printable(member.detected_type) or "name only", style="bold")
+    for name in member.names:
+        line.append(f' "{printable(name)}"', style="cyan")
+    line.append(f", {member.why}" if member.why else f", {member.size} bytes", style="default")
+    if member.readings:
+        line.append(f" (if read otherwise: {printable(', '.join(member.readings))})", style="yellow")
     return line
 
 

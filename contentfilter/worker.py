@@ -7,12 +7,14 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 import uvloop
 
 from contentfilter.config import Config
 from contentfilter.daemon import DRAIN_SECONDS
 from contentfilter.domains import LocalDomains
+from contentfilter.errors import InspectorError
 from contentfilter.inspectors import Inspector
 from contentfilter.inspectors.banned import BannedInspector, BannedSettings
 from contentfilter.inspectors.clamd import ClamdInspector
@@ -25,6 +27,8 @@ from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Pipeline, Site
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.toml import TomlSource
+from contentfilter.unpack.box import Box, BoxSettings
+from contentfilter.unpack.budget import Budget
 from quarantine.store import Quarantine
 
 
@@ -40,7 +44,10 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     next_hop = next_hop_for(config)
-    pipeline = pipeline_for(config, next_hop)
+    box = box_for(config)
+    with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
+        await box.start()
+    pipeline = pipeline_for(config, next_hop, box)
     listener = Listener(pipeline.handle, intake_settings(config))
     serving = [asyncio.create_task(listener.serve(sock)) for sock in sockets]
     os.write(ready, b"r")
@@ -48,13 +55,36 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     await stop.wait()
     await listener.drain(DRAIN_SECONDS)
     await asyncio.gather(*serving)
+    await box.close()
     await next_hop.close()
 
 
-def pipeline_for(config: Config, next_hop: NextHop) -> Pipeline:
+def pipeline_for(config: Config, next_hop: NextHop, box: Box) -> Pipeline:
     """The journey, with everybody who has a part in it."""
     quarantine = Quarantine(config.quarantine.directory, config.quarantine.database)
-    return Pipeline(site_for(config), policies_for(config), inspectors_for(config), next_hop, quarantine)
+    return Pipeline(site_for(config), policies_for(config), inspectors_for(config), next_hop, quarantine, box=box)
+
+
+def box_for(config: Config) -> Box:
+    """The processes that containers are opened in."""
+    limits = config.limits
+    budget = Budget(
+        depth=limits.unpack_depth,
+        parts=limits.unpack_parts,
+        bytes=limits.unpack_bytes,
+        ratio=limits.unpack_ratio,
+        seconds=limits.unpack_seconds,
+    )
+    return Box(
+        BoxSettings(
+            directory=config.state_directory,
+            helpers=config.unpack.helpers,
+            jobs_per_helper=config.unpack.jobs_per_helper,
+            memory=config.unpack.memory,
+            wait=limits.inspect_timeout,
+            budget=budget,
+        )
+    )
 
 
 def site_for(config: Config) -> Site:
@@ -80,7 +110,12 @@ def inspectors_for(config: Config) -> tuple[Inspector, ...]:
     """Everybody who looks at a message."""
     inspectors: list[Inspector] = [
         BannedInspector(
-            BannedSettings(extensions=config.banned.extensions, names=config.banned.names, types=config.banned.types)
+            BannedSettings(
+                extensions=config.banned.extensions,
+                names=config.banned.names,
+                types=config.banned.types,
+                signs=config.banned.signs,
+            )
         ),
         HeaderInspector(HeaderSettings(tests=config.header.tests)),
     ]

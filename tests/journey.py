@@ -16,12 +16,13 @@ from contentfilter.domains import LocalDomains
 from contentfilter.errors import InspectorError
 from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import Inspector, Subject
-from contentfilter.mime import Limits
+from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import NextHop, NextHopSettings
-from contentfilter.pipeline import Pipeline, Site
+from contentfilter.pipeline import Opening, Pipeline, Site
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
 from contentfilter.policy.toml import TomlSource
+from contentfilter.unpack.unpacked import NOTHING, Unpacked
 from contentfilter.verdict import Action
 from quarantine.index import Query
 from quarantine.store import Quarantine
@@ -70,6 +71,14 @@ class Scripted:
         if self.failure is not None:
             raise self.failure
         return self.findings
+
+
+class Unopened:
+    """A box that opens nothing."""
+
+    async def open(self, tree: Tree, size: int) -> Unpacked:
+        """Nothing is in anything."""
+        return NOTHING
 
 
 def silent(name: str = "clamd") -> Scripted:
@@ -147,6 +156,7 @@ async def journey(
     on_failure: dict[str, OnFailure] | None = None,
     patience: float = 10.0,
     keeper: Quarantine | None = None,
+    box: Opening | None = None,
 ) -> AsyncIterator[Journey]:
     """A journey for the time of the block. patience: seconds for each wait on the next hop."""
     quarantine = keeper or Quarantine(directory / "quarantine", f"sqlite:///{directory / 'index.sqlite'}")
@@ -164,7 +174,7 @@ async def journey(
         next_hop = NextHop(
             NextHopSettings(hop.address, HOST, connect_timeout=5.0, command_timeout=patience, data_timeout=patience)
         )
-        pipeline = Pipeline(site, policies, inspectors, next_hop, quarantine)
+        pipeline = Pipeline(site, policies, inspectors, next_hop, quarantine, box=box or Unopened())
         async with open_door(directory, pipeline.handle, patience=5.0) as door:
             yield Journey(door, hop, quarantine, next_hop)
         await next_hop.close()

@@ -13,17 +13,79 @@ from contentfilter.envelope import Envelope
 from contentfilter.finding import Finding
 from contentfilter.message import Message
 from contentfilter.mime import Tree
+from contentfilter.unpack.unpacked import NOTHING, Unpacked
+
+
+class Content(Protocol):
+    """What inspectors look at, one by one: a node of the message's tree, or a member of a container in it."""
+
+    @property
+    def path(self) -> str:
+        """Where it is: "1.2", "1.2/3"."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that it goes by."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The first of them, or ""."""
+        ...
+
+    @property
+    def declared_type(self) -> str:
+        """What is said that it is, or ""."""
+        ...
+
+    @property
+    def detected_type(self) -> str:
+        """What it is, if somebody has looked already, or ""."""
+        ...
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it has content of its own."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        ...
+
+    @property
+    def descriptor(self) -> int | None:
+        """An open file with this content and nothing else, which stays its owner's; None if there is none."""
+        ...
+
+    def head(self, size: int) -> bytes:
+        """The first bytes."""
+        ...
+
+    def content(self) -> bytes:
+        """All bytes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is inspected. spam_users: whose SpamAssassin preferences to score with, "" for the configured user."""
+    """What is inspected. spam_users: whose SpamAssassin preferences to score with, "" for the configured user.
+
+    opened: what came out of the containers among the tree's leaves.
+    """
 
     mail_id: str
     envelope: Envelope
     message: Message
     tree: Tree
     spam_users: tuple[str, ...] = ("",)
+    opened: Unpacked = NOTHING
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """Every leaf of the tree in every reading, and every member of a container."""
+        return (*self.tree.leaves, *self.opened.members)
 
 
 class Inspector(Protocol):

@@ -11,9 +11,8 @@ import re2
 
 from contentfilter.filetype import SAMPLE, detect, is_text
 from contentfilter.finding import Finding, Kind
-from contentfilter.inspectors import Subject
+from contentfilter.inspectors import Content, Subject
 from contentfilter.inspectors.file_name import extension, plain_names
-from contentfilter.mime import Part, Tree
 from contentfilter.printable import printable
 
 DEFAULT_EXTENSIONS = (
@@ -69,6 +68,21 @@ DEFAULT_TYPES = (
 """Declared or detected types; "audio/*" stands for all types that begin so. Nothing that is plain text has one of
 these, which :meth:`BannedInspector._detected` relies on."""
 
+DEFAULT_SIGNS = (
+    # Macros that run when the document is opened, and formulas that start programs.
+    "macro-autorun",
+    "dde",
+    # Programs in documents and disk images, shortcuts that start something.
+    "ole-executable",
+    "image-with-executable",
+    "shortcut",
+    # Documents that start a program.
+    "pdf-launch",
+    # A page that builds a file out of itself, past every filter.
+    "html-smuggling",
+)
+"""Names of signs. Macros as such, forms and scripts in PDF are in honest mail every day and are left to other rules."""
+
 INLINE_LEAVES = 8
 """Up to so many leaves are judged at once; more go to a thread. Detecting one takes up to a millisecond of CPU."""
 
@@ -91,10 +105,11 @@ class BannedSettings:
     extensions: tuple[str, ...] = DEFAULT_EXTENSIONS
     names: tuple[str, ...] = DEFAULT_NAMES
     types: tuple[str, ...] = DEFAULT_TYPES
+    signs: tuple[str, ...] = DEFAULT_SIGNS
 
 
 class BannedInspector:
-    """Looks at every part of the tree, in every reading. Raises ValueError for a pattern that is none."""
+    """Looks at every part of the tree, in every reading, and at what is in containers. Raises ValueError for a pattern that is none."""
 
     name = "banned"
 
@@ -104,24 +119,29 @@ class BannedInspector:
         types = [each.lower() for each in settings.types]
         self._types = frozenset(each for each in types if not each.endswith("/*"))
         self._type_prefixes = tuple(each.removesuffix("*") for each in types if each.endswith("/*"))
+        self._signs = frozenset(each.lower() for each in settings.signs)
         self._text_can_be_banned = not set(types) <= set(DEFAULT_TYPES)
 
     async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
         """One finding for each part that is banned. Raises InspectorError when libmagic fails."""
-        if len(subject.tree.leaves) <= INLINE_LEAVES:
-            return tuple(self._findings(subject.tree))
-        return await asyncio.to_thread(lambda: tuple(self._findings(subject.tree)))
+        if len(subject.contents) <= INLINE_LEAVES:
+            return tuple(self._findings(subject))
+        return await asyncio.to_thread(lambda: tuple(self._findings(subject)))
 
     async def close(self) -> None:
         """Nothing is held open."""
 
-    def _findings(self, tree: Tree) -> Iterator[Finding]:
-        for part in tree.parts:
+    def _findings(self, subject: Subject) -> Iterator[Finding]:
+        contents: tuple[Content, ...] = (*subject.tree.parts, *subject.opened.members)
+        for part in contents:
             rule = self._by_name(part) or self._by_type(part)
             if rule:
                 yield Finding(Kind.BANNED, self.name, rule, part.path)
+        for sign in subject.opened.signs:
+            if sign.name in self._signs:
+                yield Finding(Kind.BANNED, self.name, _shown(str(sign)), sign.path)
 
-    def _by_name(self, part: Part) -> str:
+    def _by_name(self, part: Content) -> str:
         for name in part.names:
             for plain in plain_names(name):
                 ending = extension(plain)
@@ -132,12 +152,12 @@ class BannedInspector:
                         return f"{_shown(pattern)}: {_shown(name)}"
         return ""
 
-    def _by_type(self, part: Part) -> str:
+    def _by_type(self, part: Content) -> str:
         found = ""
         if self._is_banned(part.declared_type):
             found = part.declared_type
         elif part.is_leaf and (self._types or self._type_prefixes):
-            detected = self._detected(part.head(SAMPLE))
+            detected = part.detected_type or self._detected(part.head(SAMPLE))
             found = detected if self._is_banned(detected) else ""
         return f"{_shown(found)}: {_shown(part.name)}" if found and part.name else _shown(found)
 

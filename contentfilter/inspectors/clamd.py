@@ -1,7 +1,8 @@
 """ClamAV's clamd, which tells whether there is a virus in the message or in one of its parts.
 
-The whole raw message is scanned, and each decoded leaf: clamd's own reading of MIME is a second opinion on ours, and
-what it cannot decode it sees from us decoded. Equal contents are scanned once, under the path that comes first.
+The whole raw message is scanned, each decoded leaf, and each member of a container: clamd's own reading of MIME and of
+archives
+is a second opinion on ours, and what it cannot decode or open it sees from us. Equal contents are scanned once, under the path that comes first.
 
 No answer is never "clean": a scan that clamd does not answer, wholly and by its number, makes the inspection fail. But
 a virus found is a virus, whatever became of the other scans: then the findings are returned and the failure is not.
@@ -14,9 +15,10 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from contentfilter.errors import InspectorError, SpoolError
@@ -24,7 +26,7 @@ from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import Subject
 from contentfilter.inspectors.channel import Address, Channel
 from contentfilter.inspectors.clamd_session import Answer, Content, Session, printable
-from contentfilter.message import Message, memory_file
+from contentfilter.message import memory_file
 
 NAME: Final = "clamd"
 EICAR: Final = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
@@ -41,11 +43,11 @@ _NOT_A_VIRUS: Final = re.compile(r"Heuristics\.(?:Encrypted|Limits\.Exceeded)\b"
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """Something to scan: a leaf's content, or the message ("" is its path), which may have a descriptor already."""
+    """Something to scan: a leaf's or member's content, or the message ("" is its path). Some have a descriptor."""
 
     path: str
-    content: Content
-    message: Message | None = None
+    content: Callable[[], Content]
+    descriptor: Callable[[], int | None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -110,7 +112,7 @@ class ClamdInspector:
     async def scan_bytes(self, content: bytes) -> str:
         """The name of what clamd finds in the content, "" if nothing. For probes. Raises InspectorError."""
         results = _Results()
-        await self._scan([_Item("", content)], results)
+        await self._scan([_Item("", lambda: content)], results)
         return next((finding.name for finding in results.in_order()), "")
 
     async def ping(self) -> None:
@@ -163,11 +165,11 @@ class ClamdInspector:
 
     async def _submit(self, session: Session, item: _Item) -> None:
         if not self._address.path:
-            await session.submit_stream(item.path, item.content)
-        elif item.message is not None:
-            await session.submit_descriptor(item.path, item.message.descriptor())
+            await session.submit_stream(item.path, item.content())
+        elif (owned := item.descriptor()) is not None:
+            await session.submit_descriptor(item.path, owned)
         else:
-            descriptor = memory_file(item.content)
+            descriptor = memory_file(item.content())
             try:
                 await session.submit_descriptor(item.path, descriptor)
             finally:
@@ -184,17 +186,17 @@ class ClamdInspector:
 
 
 def _items(subject: Subject) -> Iterator[_Item]:
-    """The message, then its leaves; what was given before, or is next to empty, is left out."""
-    yield _Item("", subject.message.buffer, subject.message)
-    leaves = [part for part in subject.tree.leaves if part.size >= _SMALLEST]
+    """The message, its leaves, what was in them; what was given before, or is next to empty, is left out."""
+    message = subject.message
+    yield _Item("", lambda: message.buffer, message.descriptor)
+    contents = [each for each in subject.contents if each.size >= _SMALLEST]
     # Only contents of equal size can be equal: the others, large ones above all, need no digest.
-    sizes = Counter((len(subject.message), *(part.size for part in leaves)))
-    seen = {subject.message.digest} if sizes[len(subject.message)] > 1 else set()
-    for part in leaves:
-        content = part.content()
-        if sizes[part.size] > 1:
-            digest = hashlib.sha256(content).hexdigest()
+    sizes = Counter((len(message), *(each.size for each in contents)))
+    seen = {message.digest} if sizes[len(message)] > 1 else set()
+    for each in contents:
+        if sizes[each.size] > 1:
+            digest = hashlib.sha256(each.content()).hexdigest()
             if digest in seen:
                 continue
             seen.add(digest)
-        yield _Item(part.path, content)
+        yield _Item(each.path, each.content, partial(getattr, each, "descriptor"))

@@ -17,15 +17,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from contentfilter.errors import InspectorError
-from contentfilter.unpack import wire
-from contentfilter.unpack.budget import Budget
 from contentfilter.mime import Tree
+from contentfilter.unpack import wire
+from contentfilter.unpack.budget import DEFAULT_BUDGET, Budget
 from contentfilter.unpack.choice import Candidate, passwords_of, to_open
 from contentfilter.unpack.collector import Collector
 from contentfilter.unpack.store import Store
@@ -58,7 +57,7 @@ class BoxSettings:
     memory: int = 1 << 30
     queue: int = 100
     wait: float = 120.0
-    budget: Budget = Budget()
+    budget: Budget = DEFAULT_BUDGET
     command: tuple[str, ...] = COMMAND
 
 

@@ -36,6 +36,9 @@ class Budget:
         return (by_ratio, RATIO) if by_ratio < self.bytes else (self.bytes, BYTES)
 
 
+DEFAULT_BUDGET = Budget()
+
+
 class Meter:
     """What is left of the budget for one message of this size. Each method raises OverBudgetError when it is spent."""
 

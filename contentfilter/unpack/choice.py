@@ -45,9 +45,10 @@ _INLINE_TEXTS: Final = frozenset(
 )
 """Texts that are shown as they stand, or read by a program that knows nothing else."""
 _FOREIGN: Final = (
-    *(b"PK\x03\x04", b"PK\x05\x06", b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"%PDF-", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
-    *(b"MSCF\0\0\0\0", b"<script", b"<SCRIPT", b"<?php", b"This program cannot be run in DOS mode", b"This program must be run"),
-)  # fmt: skip
+    *(b"PK\x03\x04", b"PK\x05\x06", b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"%PDF-"),
+    *(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"MSCF\0\0\0\0", b"<script", b"<SCRIPT", b"<?php"),
+    *(b"This program cannot be run in DOS mode", b"This program must be run"),
+)
 """What does not belong into a picture."""
 
 
@@ -55,13 +56,19 @@ class Candidate(Protocol):
     """A content that may be opened: a leaf of the message's tree."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Where it is in the message."""
+        ...
 
     @property
-    def names(self) -> tuple[str, ...]: ...
+    def names(self) -> tuple[str, ...]:
+        """All names that it goes by."""
+        ...
 
     @property
-    def declared_type(self) -> str: ...
+    def declared_type(self) -> str:
+        """What the message says that it is."""
+        ...
 
     def content(self) -> bytes:
         """The whole content."""
@@ -97,14 +104,15 @@ def _text_worth_opening(part: Part, head: bytes) -> bool:
     return part.declared_type not in _INLINE_TEXTS
 
 
+_QUOTES: Final = "\"'`\u201e\u201c\u201d\u00ab\u00bb\u2018\u2019"
 _ASKED_FOR: Final = re.compile(
     r"(?:pass ?(?:word|wort|code|phrase)|\bpass|\bpwd?|kennwort|mot de passe|contraseña|\bclave|senha|hasło|parola"
     r"|wachtwoord|lösenord|adgangskode|heslo|пароль|密码|密碼|パスワード)"
-    r"[^\S\n]{0,8}(?:\b(?:is|ist|lautet|est|es|é|è|to|for|zum|for the (?:archive|file|attachment)))?[^\S\n]{0,8}[:=：\-]?\s{0,16}"
-    r"[\"'`„“”«»‘’<\[(]{0,2}([^\s\"'`„“”«»‘’<>\[\]()]{1,64})",
+    r"[^\S\n]{0,8}(?:\b(?:is|ist|lautet|est|es|é|è))?[^\S\n]{0,8}[:=\uff1a-]?\s{0,16}"
+    rf"[{_QUOTES}<\[(]{{0,2}}([^\s{_QUOTES}<>\[\]()]{{1,64}})",
     re.IGNORECASE,
 )
-_QUOTED: Final = re.compile(r"[\"'`„“«‘]([^\s\"'`„“”«»‘’<>]{3,64})[\"'`“”»’]")
+_QUOTED: Final = re.compile(rf"[{_QUOTES}]([^\s{_QUOTES}<>]{{3,64}})[{_QUOTES}]")
 _TAG: Final = re.compile(r"<[^<>]{0,2000}>")
 
 

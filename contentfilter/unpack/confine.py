@@ -194,5 +194,5 @@ def _tasks(uid: int) -> int:
         if entry.name.isdigit():
             with suppress(OSError):
                 if entry.stat().st_uid == uid:
-                    count += os.stat(f"{entry.path}/task").st_nlink - 2
+                    count += Path(entry.path, "task").stat().st_nlink - 2
     return count

@@ -40,6 +40,7 @@ _MAIL_BEGINS: Final = re.compile(
     rb"|Content-Type|From|To|Date|Subject|X-[A-Za-z0-9-]{1,60}|DKIM-Signature|Reply-To)[ \t]{0,64}:",
     re.IGNORECASE,
 )
+_PIECE: Final = 1 << 20
 _LONGEST_MAIL: Final = 100_000_000
 
 
@@ -61,7 +62,7 @@ class Sign(Protocol):
 
     @property
     def name(self) -> str:
-        """ "macro-autorun"."""
+        """Which: "macro-autorun"."""
 
     @property
     def detail(self) -> str:
@@ -130,7 +131,7 @@ class Engine:
             self.report.exceeded(error.limit)
 
     def _take(self, source: Source, file: BinaryIO) -> None:
-        digest = hashlib.file_digest(file, "sha256").digest()
+        digest = _digest(file)
         if digest in self._opened:
             return
         self._opened.add(digest)
@@ -356,6 +357,15 @@ def media_type_of(head: bytes) -> str:
 def looks_like_mail(kind: Kind) -> bool:
     """Whether a content is worth reading as a message or a mailbox."""
     return kind.media_type in _MAIL_TYPES or _MAIL_BEGINS.match(kind.head) is not None
+
+
+def _digest(file: BinaryIO) -> bytes:
+    digest = hashlib.sha256()
+    offset = 0
+    while piece := os.pread(file.fileno(), _PIECE, offset):
+        digest.update(piece)
+        offset += len(piece)
+    return digest.digest()
 
 
 def empty(directory: Path) -> None:

@@ -68,6 +68,9 @@ def main(openers: Sequence[Opener], look: Look, descriptor: int) -> None:
 def _load_ahead() -> None:
     """Load what will be wanted: helpers share it, and nobody, who we may become, need not be able to read it."""
     modules = ["landlock", "pyseccomp", "stringprep"]
+    if os.getuid() == 0:
+        modules += ["pikepdf", "oletools.olevba", "oletools.rtfobj", "msoffcrypto", "compressed_rtf", "tnefparse.mapi"]
+        modules += ["zstandard"]
     modules += [f"encodings.{each.name}" for each in pkgutil.iter_modules(encodings.__path__)]
     for module in modules:
         with suppress(ImportError, RuntimeError, LookupError, OSError):
@@ -158,7 +161,7 @@ def _serve(channel: socket.socket, openers: Sequence[Opener], look: Look) -> Non
         with open(listing, "rb") as file:  # noqa: PTH123 - a descriptor
             file.seek(0)
             contents = [_source(each) for each in json.load(file)]
-        _work(channel, values, sources, contents, openers, look)
+        _work(channel, values, sources, contents, openers=openers, look=look)
         sources.close()
         gc.collect()
 
@@ -168,6 +171,7 @@ def _work(
     job: dict[str, Any],
     sources: Store,
     contents: list[Source],
+    *,
     openers: Sequence[Opener],
     look: Look,
 ) -> None:

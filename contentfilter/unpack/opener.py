@@ -81,7 +81,8 @@ class Sink(Protocol):
     def member(self, name: str, *, reading: str = "") -> Writer:
         """A new member, named as the container has it; the name is only ever data.
 
-        ``reading`` says why it exists in one reading only ("zip-local-header"); "" is the straight one. Raises OverBudgetError.
+        ``reading`` says why it exists in one reading only ("zip-local-header"); "" is the straight one.
+        Raises OverBudgetError.
         """
 
     def listed(self, name: str, why: str) -> None:
@@ -96,11 +97,14 @@ class Opener(Protocol):
 
     @property
     def name(self) -> str:
-        """ "zip", "libarchive", "7z", "tnef", ..."""
+        """Which family: "zip", "libarchive", "7z", "tnef", ..."""
 
     @property
     def exclusive(self) -> bool:
-        """False: always runs, beside others (a PDF may be a zip as well). True: only if no exclusive one before it gave members."""
+        """False: always runs, beside others (a PDF may be a zip as well).
+
+        True: only if no exclusive one before it gave members.
+        """
 
     def accepts(self, kind: Kind) -> bool:
         """Whether it is worth trying, by the content and not by its name."""

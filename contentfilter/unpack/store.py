@@ -63,11 +63,11 @@ class Store:
     def open(self, place: Place) -> BinaryIO:
         """A content as a file of its own, which the caller closes. Raises OSError."""
         if place.size >= LARGE and place.size == os.fstat(self.files[place.file]).st_size:
-            return open(os.dup(self.files[place.file]), "rb")  # noqa: PTH123, SIM115 - a descriptor; the caller closes
+            return open(os.dup(self.files[place.file]), "rb")  # noqa: PTH123 - a descriptor; the caller closes
         descriptor = os.memfd_create("contentfilter-member", os.MFD_CLOEXEC)
         for start in range(0, place.size, _CHUNK):
             write_at(descriptor, self.read(place, start, _CHUNK), start)
-        return open(descriptor, "rb")  # noqa: PTH123, SIM115 - a descriptor; the caller closes
+        return open(descriptor, "rb")  # noqa: PTH123 - a descriptor; the caller closes
 
     def _new_file(self) -> int:
         return self.adopt(new_file())

@@ -62,6 +62,9 @@ class Sign:
     name: str
     detail: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.detail}" if self.detail else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
@@ -85,7 +88,7 @@ class Unpacked:
         found += [Finding(Kind.UNCHECKED, NAME, limit) for limit in self.exceeded]
         if self.failed:
             found.append(Finding(Kind.UNCHECKED, NAME, self.failed))
-        return (*found, *(Finding(Kind.SIGN, NAME, _shown(sign), sign.path) for sign in self.signs))
+        return (*found, *(Finding(Kind.SIGN, NAME, str(sign), sign.path) for sign in self.signs))
 
     def close(self) -> None:
         """Let go of the files. To be called once."""
@@ -102,7 +105,3 @@ class Unpacked:
 
 
 NOTHING: Final = Unpacked()
-
-
-def _shown(sign: Sign) -> str:
-    return f"{sign.name}: {sign.detail}" if sign.detail else sign.name

@@ -43,21 +43,28 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any], tuple[int, ...]] | 
     data, ancillary, flags, _ = channel.recvmsg(LONGEST, size, socket.MSG_CMSG_CLOEXEC)
     descriptors = _descriptors(ancillary)
     try:
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-            raise NonsenseError("a packet that is too long")
-        if not data:
-            close_all(descriptors)
-            return None
-        values = json.loads(data)
-        if not isinstance(values, dict):
-            raise NonsenseError("a packet that is no object")
-    except (ValueError, RecursionError) as error:
-        close_all(descriptors)
-        raise NonsenseError("a packet that is no JSON") from error
-    except NonsenseError:
+        values = _parsed(data, flags)
+    except BaseException:
         close_all(descriptors)
         raise
+    if values is None:
+        close_all(descriptors)
+        return None
     return values, descriptors
+
+
+def _parsed(data: bytes, flags: int) -> dict[str, Any] | None:
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        raise NonsenseError("a packet that is too long")
+    if not data:
+        return None
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise NonsenseError("a packet that is no JSON") from error
+    if not isinstance(values, dict):
+        raise NonsenseError("a packet that is no object")
+    return values
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, ...]:

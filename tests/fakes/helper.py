@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -201,22 +201,27 @@ _SAID = {
 }
 
 
+def _signal(pid: str) -> str:
+    os.kill(int(pid), 0)
+    return "signalled"
+
+
 def _connect(port: str) -> str:
     with socket.create_connection(("127.0.0.1", int(port)), timeout=5):
         return "connected"
 
 
-_TRIED = {
+_TRIED: dict[str, Callable[[str], str]] = {
     "connect": _connect,
-    "socket": lambda _: socket.socket(socket.AF_UNIX).fileno() and "made",
+    "socket": lambda _: f"made {socket.socket(socket.AF_UNIX).fileno()}",
     "read": lambda path: f"read {len(Path(path).read_bytes())}",
     "write": lambda path: f"wrote {Path(path).write_text('x')}",
-    "list": lambda path: f"listed {len(os.listdir(path))}",
-    "signal": lambda pid: f"signalled {os.kill(int(pid), 0)}",
+    "list": lambda path: f"listed {len(list(Path(path).iterdir()))}",
+    "signal": _signal,
     "user": lambda _: str(os.getuid()),
     "files": lambda _: " ".join(sorted(os.listdir("/proc/self/fd"))),
     "here": lambda _: " ".join(os.listdir(".")) or "empty",
-    "privileges": lambda _: "NoNewPrivs:\t1" in Path("/proc/self/status").read_text(),
+    "privileges": lambda _: str("NoNewPrivs:\t1" in Path("/proc/self/status").read_text()),
 }
 
 

@@ -22,7 +22,7 @@ contentfilter.decision contentfilter.fields contentfilter.config
 contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.notice contentfilter.maillog
 quarantine
 contentfilter.pipeline
-contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.presentation
+contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.dump contentfilter.presentation
 contentfilter.cli quarantine.cli
 contentfilter.__main__ quarantine.__main__
 """
