@@ -1,9 +1,10 @@
 # Two commands need nothing but this file and a Debian machine: make demo, make test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench fuzz clean
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
+SECONDS ?= 60
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +25,11 @@ check:  ## Lint, format and types, without the tests
 bench:  ## Throughput and memory, beside amavisd-new where it is installed
 	@scripts/setup
 	@$(BIN)/python -m tests.bench.bench_throughput
+
+fuzz:  ## Fuzz the MIME parser for SECONDS=60, guided by coverage; needs a wheel of atheris for this Python
+	@scripts/setup
+	@$(BIN)/pip install --quiet --editable '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz.fuzz_mime -max_total_time=$(SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=1000 -verbosity=0 -print_final_stats=1
 
 clean:  ## Remove what was built here; packages of the system stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
