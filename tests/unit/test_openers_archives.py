@@ -332,3 +332,11 @@ def test_a_stream_of_zeros_is_no_empty_tar() -> None:
     """Two blocks of zeros end a tar: what follows them must not hide behind that."""
     hidden = bytes(2048) + TEXT * 50
     assert unpack(gzip.compress(hidden), names=("x.gz",)).found == {"x": hidden}
+
+
+@pytest.mark.parametrize("first", range(0, 225, 9))
+def test_numbers_that_look_like_lzma_are_no_damage(first: int) -> None:
+    """The format has no mark but a plausible size, and tables of small numbers have those too."""
+    content = bytes([first, 0, 0, 0x80, 0, 8, 0, 3, 0, 5, 0, 1, 0, 0xB, 0, 1, 0, 1, 0]) + bytes(range(40))
+    sink = unpack(content)
+    assert (sink.members, sink.errors, sink.troubles) == ([], [], [])

@@ -27,6 +27,8 @@ FILTERS = ("bzip2", "compress", "gzip", "lz4", "lzip", "lzma", "rpm", "xz", "zst
 
 logging.getLogger("libarchive").addHandler(logging.NullHandler())  # what it complains of is told by us
 
+_LZMA_MARKS = (b"]\0\0", b"\xfd7zXZ\0", b"LZIP")
+
 _SUFFIX = re.compile(r"\.(gz|bz2?|xz|lzma|zstd?|lz4?|Z|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 
 _is_encrypted = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(("archive_entry_is_encrypted", ffi.libarchive))
@@ -52,7 +54,16 @@ class Libarchive:
 
 
 def entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None:
-    """Give the entries of an archive that begins at this offset of a private mapping."""
+    """Give the entries of an archive that begins at this offset of a private mapping. Raises as its opener does."""
+    try:
+        _entries_at(content, offset, kind, sink)
+    except UnpackError as error:
+        if "Lzma library error" in str(error) and not content[offset : offset + 6].startswith(_LZMA_MARKS):
+            raise NotThisError("no lzma") from error  # it has no real mark, so it is often seen where there is none
+        raise
+
+
+def _entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None:
     with _memory(content, offset) as (pointer, size):
         with _reader(pointer, size, (*FORMATS, "raw"), FILTERS) as archive:
             reading = _Reading(archive, kind, sink)
