@@ -185,7 +185,7 @@ class _Parser:
         composite = name.startswith("multipart/") or name in _MESSAGES
         if composite and entity.depth >= self._limits.depth:
             self._exceeded["depth"] = None
-        elif name.startswith("multipart/"):
+        elif name.startswith("multipart/") and self._has_time(entity.end - reading.header.body_start):
             return self._make_multipart(entity, reading)
         elif name in _MESSAGES and reading.header.body_start < entity.end:
             return self._make_message(entity, reading)
@@ -289,7 +289,7 @@ class _Parser:
         if reading.encoding in DECODERS:
             self._note(entity, {"encoded-multipart": start})
             decoded = self._decode(entity, reading)
-            if decoded is not None and decoded.content != entity.buffer[start : entity.end]:
+            if decoded is not None and not _is_same(decoded.content, entity, start):
                 # The scan for delimiters wants a line end before the first.
                 content = b"\r\n" + decoded.content
                 yield _Body(content, 2, len(content), "encoded-multipart")
@@ -464,6 +464,10 @@ class _Parser:
 
     def _note_at(self, path: str, name: str, offset: int) -> None:
         self._ambiguities.append(Ambiguity(name, path, offset))
+
+
+def _is_same(content: bytes, entity: _Entity, start: int) -> bool:
+    return len(content) == entity.end - start and content == entity.buffer[start : entity.end]
 
 
 def _told(header: Header) -> list[tuple[str, bytes]]:
