@@ -7,6 +7,7 @@ import io
 import struct
 import zlib
 
+import pikepdf
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -222,6 +223,22 @@ PDF = {
         pdf(stream(b"/Type/ObjStm/N 1/First 5/Filter/FlateDecode", zlib.compress(b"50 0 " + JS)[:-4])),
         {"pdf-javascript"},
     ),
+    "javascript-packed-under-a-false-filter": (
+        pdf(object_stream(JS, filters=b"/X(obj)/Filter/ASCII85Decode")),
+        {"pdf-javascript"},
+    ),
+    "javascript-packed-under-a-long-dictionary": (
+        pdf(object_stream(JS, filters=b"/X(" + b" " * 10_000 + b")/Filter/FlateDecode")),
+        {"pdf-javascript"},
+    ),
+    "javascript-packed-in-base-85": (
+        pdf(stream(b"/Type/ObjStm/N 1/First 5", base64.a85encode(zlib.compress(b"50 0 " + JS)) + b"~>")),
+        {"pdf-javascript"},
+    ),
+    "packed-in-another-filter": (
+        pdf(stream(b"/Type/ObjStm/N 1/First 5/Filter/LZWDecode", b"\x80\x0b\x60")),
+        {"unexamined"},
+    ),
     "javascript-behind-false-stream": (
         b"%PDF-1.4\n% >>stream\n7 0 obj" + JS + b"endobj\n% endstream\n",
         {"pdf-javascript"},
@@ -421,6 +438,36 @@ def test_escapes_across_the_pieces_in_which_a_pdf_is_read() -> None:
     for shift in range(4):
         start = b"%PDF-1.7\n" + b"%" * (1024 * 1024 - 12 + shift)
         assert names(start + b"\n/#4a#53 (x)") == {"pdf-javascript"}
+
+
+@pytest.mark.parametrize(("password", "expected"), [
+    ("", {"pdf-encrypted", "pdf-javascript", "pdf-open-action"}),
+    ("secret", {"pdf-encrypted"}),
+])  # fmt: skip
+def test_encrypted_pdf(password: str, expected: set[str]) -> None:
+    file = io.BytesIO()
+    with pikepdf.new() as document:
+        document.add_blank_page()
+        action = pikepdf.Dictionary(S=pikepdf.Name.JavaScript, JS="app.alert(1)")
+        document.Root.OpenAction = document.make_indirect(action)
+        document.save(
+            file,
+            encryption=pikepdf.Encryption(owner="owner", user=password),
+            object_stream_mode=pikepdf.ObjectStreamMode.generate,
+        )
+    assert names(file.getvalue()) == expected
+
+
+def test_pdf_with_a_predictor() -> None:
+    rows = b"50 0 " + JS.ljust(-(-len(JS) // 8) * 8 + 3)
+    up = b"".join(
+        b"\x02"
+        + bytes((new - old) % 256 for new, old in zip(rows[at : at + 8], rows[at - 8 : at] or bytes(8), strict=True))
+        for at in range(0, len(rows), 8)
+    )
+    about = b"/Type/ObjStm/N 1/First 5/Filter/FlateDecode/DecodeParms<</Predictor 12/Columns 8>>"
+    assert names(pdf(stream(about, zlib.compress(up)))) <= {"pdf-javascript", UNEXAMINED}
+    assert names(pdf(stream(about, zlib.compress(up))))
 
 
 def test_end_of_a_large_pdf() -> None:

@@ -12,12 +12,12 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import SEEK_END
+from io import SEEK_END, BytesIO
 from itertools import islice
 from typing import BinaryIO
 
 from contentfilter.unpack.opener import Kind
-from contentfilter.unpack.signs.sign import MOST_BYTES, Family, Sign, sign
+from contentfilter.unpack.signs.sign import MOST_BYTES, UNEXAMINED, Family, Sign, sign
 
 _MOST_STREAMS = 50_000
 _MOST_ACTIONS = 5
@@ -51,17 +51,25 @@ _ACTION = re.compile(rb"/S[\s\0]{0,16}/(\w{1,32})")
 _OBJECT = rb"(?<!\d)%d[\s\0]{1,16}\d{1,5}[\s\0]{1,16}obj\b"
 _HIDES_OBJECTS = re.compile(rb"\d[\s\0]{1,16}\d{1,5}[\s\0]{1,16}obj\b")
 _QUIET_ACTIONS = frozenset({b"GoTo", b"Named"})
-_FILTERS = re.compile(rb"/(ASCIIHexDecode|AHx|ASCII85Decode|A85|FlateDecode|Fl)" + _END)
+_MOST_FILTERS = 4
+_IS_HEX = re.compile(rb"[0-9A-Fa-f\s]{32,}+")
+_NO_HEX = re.compile(rb"[^0-9A-Fa-f]")
+_IS_ASCII85 = re.compile(rb"[!-uz\s]{32,}+")
+_PAIR = re.compile(rb"\s*\d+\s+\d+\s")
 _FIRST = re.compile(rb"/First[\s\0]{1,16}(\d{1,8})")
 _NUMBERS = re.compile(rb"\d{1,10}")
 
 
 @dataclass(slots=True)
 class _Objects:
-    """What a PDF holds outside of ordinary streams: text of objects; packed: those of object streams, by number."""
+    """What a PDF holds outside of ordinary streams.
+
+    text: of all objects; packed: where those of object streams lie, by number; odd: why there may be more.
+    """
 
     text: bytes = b""
     packed: dict[int, tuple[bytes, int]] = field(default_factory=dict)
+    odd: str = ""
 
     def get(self, number: int) -> bytes:
         """The beginning of an object, as it was defined last."""
@@ -83,11 +91,45 @@ def _signs(file: BinaryIO, _kind: Kind) -> Iterator[Sign]:
         file.seek(max(MOST_BYTES, file.seek(0, SEEK_END) - _END_BYTES))
         data += file.read(_END_BYTES)
     objects = _objects(data)
-    if _ENCRYPT.search(objects.text):
-        yield sign("pdf-encrypted")
+    encrypted = _ENCRYPT.search(objects.text) is not None
+    yield from _of(objects)
+    if not encrypted and not objects.odd:
+        return
+    plain = _written_anew(file)
+    if encrypted:
+        yield sign("pdf-encrypted", "needs a password" if plain is None else "opens without a password")
+    elif plain is None:
+        yield sign(UNEXAMINED, f"pdf: {objects.odd}")
+    if plain is not None:
+        yield from _of(_objects(plain))
+
+
+def _of(objects: _Objects) -> Iterator[Sign]:
     for name in sorted({found[1] for found in _NAMES.finditer(objects.text)}):
         yield sign(_NAME_SIGNS[name], b"/" + name)
     yield from _open_actions(objects)
+
+
+def _written_anew(file: BinaryIO) -> bytes | None:
+    """The document without encryption and object streams; None if that needs a password or cannot be done."""
+    import pikepdf  # noqa: PLC0415 - takes 0.1 s, and is rarely wanted
+
+    result = BytesIO()
+    try:
+        if file.seek(0, SEEK_END) > MOST_BYTES:
+            return None
+        file.seek(0)
+        with pikepdf.open(file, suppress_warnings=True, inherit_page_attributes=False) as document:
+            document.save(
+                result,
+                encryption=False,
+                compress_streams=False,
+                stream_decode_level=pikepdf.StreamDecodeLevel.none,
+                object_stream_mode=pikepdf.ObjectStreamMode.disable,
+            )
+    except (pikepdf.PdfError, pikepdf.PasswordError, pikepdf.DependencyError, ValueError, RuntimeError, OSError):
+        return None
+    return result.getvalue()
 
 
 def _open_actions(objects: _Objects) -> Iterator[Sign]:
@@ -119,24 +161,24 @@ def _objects(data: bytes) -> _Objects:
         end = data.find(b"endstream", begin)
         end = len(data) if end < 0 else end
         pieces.append(data[at:start])
-        about = _unescaped(_dictionary(data[max(at, start - _DICTIONARY) : start]))
-        if b"/ObjStm" in about and inflated < _INFLATED_BYTES:
-            content = _unescaped(_decoded(data[begin:end].lstrip(b"\r\n "), about))
+        about = _unescaped(data[at:start])
+        if b"/ObjStm" in about:
+            content = _unescaped(_decoded(data[begin:end].lstrip(b"\r\n ")))
             inflated += len(content)
             pieces.append(content)
-            _take_apart(content, about, result.packed)
+            _take_apart(content, about, result)
+            if inflated > _INFLATED_BYTES:
+                result.odd = "object streams are too large"
+                break
         elif _HIDES_OBJECTS.search(data, begin, end):
             # What looks like a stream may be a string or a comment to a reader, and hide the objects behind it.
             pieces.append(data[begin:end])
         at = end
+    else:
+        result.odd = "too many streams"
     pieces.append(data[at:])
     result.text = _LINK.sub(b"()", _unescaped(b"\n".join(pieces)))
     return result
-
-
-def _dictionary(before: bytes) -> bytes:
-    """The dictionary that ends here: what follows the last "obj"."""
-    return before[before.rfind(b"obj") + 3 :]
 
 
 def _unescaped(data: bytes) -> bytes:
@@ -158,15 +200,18 @@ def _unescape(found: re.Match[bytes]) -> bytes:
     return _BYTES[found[1].lower()]
 
 
-def _decoded(data: bytes, about: bytes) -> bytes:
-    for found in _FILTERS.findall(about)[:4]:
-        if found in {b"FlateDecode", b"Fl"}:
-            data = _inflated(data)
-        elif found in {b"ASCIIHexDecode", b"AHx"}:
-            digits = re.sub(rb"[^0-9A-Fa-f]", b"", data.partition(b">")[0])
+def _decoded(data: bytes) -> bytes:
+    """The content of an object stream, whose filters show in the data, whatever the dictionary says."""
+    for _ in range(_MOST_FILTERS):
+        if _IS_HEX.match(data):
+            digits = _NO_HEX.sub(b"", data.partition(b">")[0])
             data = binascii.unhexlify(digits[: len(digits) & ~1])
-        else:
+        elif data[:1] and data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0:
+            data = _inflated(data)
+        elif data.startswith(b"<~") or (_IS_ASCII85.match(data) and b"~>" in data):
             data = _from_ascii85(data)
+        else:
+            break
     return data
 
 
@@ -193,15 +238,16 @@ def _from_ascii85(data: bytes) -> bytes:
         return b""
 
 
-def _take_apart(content: bytes, about: bytes, packed: dict[int, tuple[bytes, int]]) -> None:
+def _take_apart(content: bytes, about: bytes, result: _Objects) -> None:
     """The objects of an object stream (section 7.5.7): pairs of number and offset, then the objects."""
-    first = _FIRST.search(about)
-    if first is None:
+    firsts = _FIRST.findall(about)
+    if not firsts or b"/Predictor" in about or not _PAIR.match(content):
+        result.odd = "an object stream in another filter"
         return
-    start = int(first[1])
+    start = int(firsts[-1])
     numbers = [int(each) for each in _NUMBERS.findall(content[:start])[:20_000]]
     for number, offset in zip(numbers[::2], numbers[1::2], strict=False):
-        packed[number] = (content, start + offset)
+        result.packed[number] = (content, start + offset)
 
 
 FAMILY = Family("pdf", _accepts, _signs)
