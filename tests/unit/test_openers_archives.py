@@ -340,3 +340,53 @@ def test_numbers_that_look_like_lzma_are_no_damage(first: int) -> None:
     content = bytes([first, 0, 0, 0x80, 0, 8, 0, 3, 0, 5, 0, 1, 0, 0xB, 0, 1, 0, 1, 0]) + bytes(range(40))
     sink = unpack(content)
     assert (sink.members, sink.errors, sink.troubles) == ([], [], [])
+
+
+# Made by genisoimage: b.exe stands in the tree with long names only, and in the UDF half only.
+ISO_JOLIET = lzma.decompress(
+    base64.b64decode(
+        "/Td6WFoAAATm1rRGAgAhARwAAAAQz1jM5bf/A1VdAABv/f//o7f/Rz5IFXI5YVG4kijmo4YH+e7kHoLTL8U6PAFLsX7JiopNL6MN2X+m44wjEVPg"
+        "WRjFdYrid/dE790OjkefKuUNdUG7Q609LBi0BT3LYTAYxkCvjNa5M9Ey+IH8A42Qb0Y2D67d4cKrEhZJ+uoXhDyUYYGrNoE0xa9edgm6YEYg5hl1"
+        "VuiI15+NMYaLSdh9g6YxTIGJn1IMxyEiI77//GId5FEOYWaxDkOdhCG6qxx1T1uU4IAcsuZGHBYxevk/D1FpdJD1cyxkPe6by5KDNIebCi6DK5Tm"
+        "i30KZulOP+ZHO0aTIxJr9qWGvnB3zyXeq8Z6huT3ZTnejawRBfItD3UjW51LKymVZFfvynpkZ3GQMgKUdPJjU18IsfY1/4qSTepx/rYTJgd5dRut"
+        "aHwMHVZMgBrfPGwepBen+6yDM30X7veslhhWy1n3tBIo3wOxkh+X/uugs/WVvOCHnBC2rWb2ZgrHu30nF7qMJ8kJfYsLniNJsQutzSD7emfTQREn"
+        "n0f95KPm0tlffFNeccHxmI8m/XWBrhUpr/shvzMyQQRYl8qsx02DB6jtLm0mmnh79fM3R4boNDsICxT1y7mqPNcdPgfo0t/X9Y1wQQlnU66D+VtR"
+        "B/WxaA5BoOMWP7KSL5DCNXYvjNXlj7yZELha2d6T/fsJv1ynz1vEs4ycAOkY96+2c2wyS+l5BY3TD0N+sGWAJAFwq+7PSNA80dXFBifpp5iUJujP"
+        "u62sQRdRQxeUYDQDy52uK0X1hNjW6pouDWMgX6ijrGfRDYfDvcLojFYvgqc+3qehG+/1F+0KZ2tW0sEk5QWjuLTM/JyCKZ7FbVteSAFWbEV+aA++"
+        "dYIn5Qm6+oWRBGNidTLby8px1gSgWGW2sMzV5kQJUCzHgZ+6id99gReGFfPhXHu49dPTCdsVBl2JmDz/nG9p58PfdOcWFZaI8Kg0GjDKhAfhf2vt"
+        "dKImzjDc+LuFRPVbaf0eRHJl/pCNfwQA0hwRmaEIrJMId/p0uRHT/B1sEE/E7Rmco8cYHYupq4LHZTpoVtVD8PaEwNzzDUkxTW3zQiSiwPfdcB5K"
+        "MPunowaUQ2zR2cbbMEme6KMJKuyq/1omrHIMFpKnvjmPJOFwnqcU+6/+YAAAAAAAnIq2kFav1EsAAfEGgPAWAP2b3taxxGf7AgAAAAAEWVo="
+    )
+)
+ISO_UDF = lzma.decompress(
+    base64.b64decode(
+        "/Td6WFoAAATm1rRGAgAhARwAAAAQz1jM7Sf/BiNdAABv/f//o7f/Rz5IFXI5YVG4kijmo4YH+e7kHoLTL8U6PAFLsX7JiopNL6MN2X+m44wjEVPg"
+        "WRjFdYrid/dE790OjkefKuUNdUG7Q609LBi0BT3LYTAYxkCviT2TeLMi3eBf00CbDZI6kQ67x0hngMYpLX3PGpmgPMGaIBAsP1Q55LjfVKeETDVA"
+        "eYFyEfyZv/C/xKAxTDzKGOrqaiWaFUTPFl3RYjZTdtP1i/NpvPRm8Oh8b+4Xjxx/2Hge2hqoc8IZ7Fh/TDIC5Yat4V1b7oKbJ8Vn7JeWil5yEL34"
+        "LKmhy20sC6W1MLsqxuUVSclOUxMIQX8vNqSdXCySM3ROecSoBWIeqVzWOAAE6t9ar1cT43teba+rF/pRfwt4XEXTwjY7zmVC/15MDnMORlMWhSrV"
+        "rUCPhiDKIUYD13/oU3ixHBwXsYoyhgGoUiMH7wRppnh1++xa2c5LDhJ0+nqXL7nitInsAq64ynOND9ivLxaT9cQQzRNns6vk9uqutcScSk0aOEwz"
+        "CYFnvU7n58Fs070+0KlBwKtkehe5A7hc5V9IhG2dutXpwobfFZ9YBKf4WGnFPTl1RmTI7pJxqNBEtY/PjaT6HBidSdNaubckm5ch3ZqymNOahz+V"
+        "LqjdSndQ0/5KGdOgDKG1ieFXFPKplQ8Ocj/n9KxeRDNAcIV302YsIboiHe9MDDOoesdKRKGdnUsHmwt3vPDTmLnJCTiiYAp9RH6f+JeZJV3yNg84"
+        "X3rMq7VUKgLUxtfPbRBA3ivppEoYpcf02gMvWoraXF8LBzlB4m8R2S837t5TDmc7T6HAPPQdmuD6G/lb/fsVJzwcZuWFXs3fSWXIZEbKt5tA8akx"
+        "2ZVPSyMaMuDBUog3wiGSCV6Z/yBmcgvZinNasUve60EpVqTKR8H8B8QMtoK8vvXRXsHYzl29Ut/hyP55IbWoM49ihH1aUWKSdElcxG2ykuegyM4H"
+        "BO6f3qVCy3r8diHeVtOZOH5UGh8cjvHvHq3Pirdoj8tbUSaN481m9C3Y71LmMARICO7Chf8Ez5jj6T9zCcr1djXjpADXE4XPMy/uZ7sNdp9byOHC"
+        "/l0CKtJU6mTR4h/vGhkkmYMQ24MlcxgzmtmoHDBuxX3kkg0rOWdhthwmUX9giNnpU58j2TPZeFquC9WsjOl2HLiUwmR3UjkvIzc2y3N5YjKXh24L"
+        "/OgLj0uRnKgfkt9FX6Jl2Qt8dGdU8IBRi0Iaeana2fY6WgV0ks2+/w0fKhcA0nPtvlevW5LY2dPF9W8Tr4IeVb5M1Ns+BBBmJld/7rXfGRCgDV75"
+        "OpCmi5ZoVHOwfR5EJPYs0KFzvuq9wnqmxGRj8/IuIV4FWAy+iZciaxgR27KDhyS+waZGH6c/cLgZ3YZxUfLE5wOFrrYqUBj74Eeci/50DcrbvfzG"
+        "Ubkq3AkNs3evoFkZnRw+jYaKtZA2cPGIQa1yMivXc7dy67hiBOhlMmfz64oxVtFG86DqShrEI7aUYD+60iNk8SjnBAHYAXSkPA8SG7i9htto6F3m"
+        "5QSatfmitjPStl9X3LS2MPyS+Ys/0DkaNT/scnN7nPHLG05FZ8mBXUeek3sMDtshpvb99kNIQKFox/X+28Y6YGOfxS6sixEAaMWBxEDQLyeI7Cuu"
+        "YCbt+/w92wEd+pUSImR+KdtKY5K3mxJrmnT+NpL24SziJOPxqUFQB3sIgxyPws4HSY/FwUHCjNCIsVpjzCkLuHy58ZqYnIVCextMq19ohAT7AjLt"
+        "7NwwOQGrfEKyKficPeEyttjuuUgKtrly5LJoC55ra2EAw6r97j8DXuCcnZjDES5iseXvYRQFRJHPQOHeS+vJyO5SnHC1DTKttXB5kVmXX4egcgeD"
+        "6uzy+oSUk5+NnEpycMLCicStGVAYjOWF4fO8pysi1bRio7o+ib5su2DSrTftk6ZipOF7g7ZZk15nKak5TQdOTP0QorMcOasVAkepf8s88wH1iUao"
+        "IW+BRtbIgLOpdNDc9D2TNGfdhMFSGPvK0znsYBAaKoX0JvrnWo2wExsugOG6ADidiH3ac9t122niW5D8rsko8+/C++4UlfcOL1+/KrJnRRo3da9D"
+        "rMRqBR1AAAD9vEEVHOHS2gABvwyA0DQAgOjDNrHEZ/sCAAAAAARZWg=="
+    )
+)
+
+
+@pytest.mark.parametrize(("content", "plain"), [(ISO_JOLIET, "a.txt"), (ISO_UDF, "A.TXT")], ids=["joliet", "udf"])
+def test_every_tree_of_an_image_is_read(content: bytes, plain: str) -> None:
+    sink = unpack(content)
+    assert sink.readings >= {(plain, TEXT), ("b.exe", b"hidden program\n")}
+    assert not sink.errors
+    assert not sink.troubles

@@ -34,7 +34,7 @@ SEEDS: list[bytes] = [
     texts.yenc(b"a", b"x" * 99),
     texts.binhex(b"a", b"x" * 99),
 ]
-OF_7Z = {"7z", "7z-msi", "7z-installer"}
+OF_7Z = {"7z", "7z-udf", "7z-msi", "7z-installer"}
 
 
 @st.composite

@@ -12,7 +12,7 @@ from contentfilter.unpack.openers.embedded import Embedded
 from contentfilter.unpack.openers.libarchive import Libarchive, missing
 from contentfilter.unpack.openers.pdf import Pdf
 from contentfilter.unpack.openers.rtf import Rtf
-from contentfilter.unpack.openers.sevenzip import Installer, Msi, SevenZip
+from contentfilter.unpack.openers.sevenzip import Installer, Msi, SevenZip, Udf
 from contentfilter.unpack.openers.text import Mailbox, Text
 from contentfilter.unpack.openers.tnef import Tnef
 from contentfilter.unpack.openers.zip import Zip
@@ -27,6 +27,7 @@ OPENERS: tuple[Opener, ...] = (
     Rtf(),
     Mailbox(),
     Text(),
+    Udf(),
     Libarchive(),
     SevenZip(),
     Msi(),

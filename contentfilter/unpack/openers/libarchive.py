@@ -31,6 +31,9 @@ _LZMA_MARKS = (b"]\0\0", b"\xfd7zXZ\0", b"LZIP")
 
 _SUFFIX = re.compile(r"\.(gz|bz2?|xz|lzma|zstd?|lz4?|Z|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 
+_set_options = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(
+    ("archive_read_set_options", ffi.libarchive)
+)
 _is_encrypted = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(("archive_entry_is_encrypted", ffi.libarchive))
 
 
@@ -65,18 +68,34 @@ def entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None:
 
 def _entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None:
     with _memory(content, offset) as (pointer, size):
+        if _has_two_trees(content, offset):
+            # Windows shows the tree with long names, others the other one; they need not hold the same files.
+            for options, reading in ((b"iso9660:!joliet", ""), (b"iso9660:!rockridge", "iso-joliet")):
+                with _reader(pointer, size, ("iso9660",), (), options=options) as archive:
+                    _Reading(archive, kind, sink, reading).run()
+            return
         with _reader(pointer, size, (*FORMATS, "raw"), FILTERS) as archive:
-            reading = _Reading(archive, kind, sink)
+            first = _Reading(archive, kind, sink)
             try:
-                reading.run()
+                first.run()
             except UnpackError:
-                if reading.given or not _is_compressed(archive):
+                if first.given or not _is_compressed(archive):
                     raise
             else:
                 return
         # What was compressed is no archive that can be read, but a content all the same.
         with _reader(pointer, size, ("raw",), FILTERS) as archive:
             _Reading(archive, kind, sink).run()
+
+
+def _has_two_trees(content: mmap.mmap, offset: int) -> bool:
+    """Whether an ISO 9660 image has a supplementary volume descriptor with the marks of Joliet."""
+    for start in range(offset + 16 * 2048, offset + 32 * 2048, 2048):
+        if content[start + 1 : start + 6] != b"CD001":
+            return False
+        if content[start : start + 1] == b"\2" and content[start + 88 : start + 91] in {b"%/@", b"%/C", b"%/E"}:
+            return True
+    return False
 
 
 @contextmanager
@@ -91,7 +110,13 @@ def _memory(content: mmap.mmap, offset: int) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def _reader(
-    pointer: int, size: int, formats: tuple[str, ...], filters: tuple[str, ...], password: str = ""
+    pointer: int,
+    size: int,
+    formats: tuple[str, ...],
+    filters: tuple[str, ...],
+    password: str = "",
+    *,
+    options: bytes = b"",
 ) -> Iterator[int]:
     archive = ffi.read_new()
     try:
@@ -102,6 +127,8 @@ def _reader(
         for name in formats:
             if name not in lacking_formats:
                 ffi.get_read_format_function(name)(archive)
+        if options:
+            _set_options(archive, options)
         if password:
             ffi.read_add_passphrase(archive, password.encode("utf-8", "surrogateescape"))
         try:
@@ -117,8 +144,8 @@ def _reader(
 class _Reading:
     """One pass over an archive."""
 
-    def __init__(self, archive: int, kind: Kind, sink: Sink) -> None:
-        self.archive, self.kind, self.sink = archive, kind, sink
+    def __init__(self, archive: int, kind: Kind, sink: Sink, reading: str = "") -> None:
+        self.archive, self.kind, self.sink, self.reading = archive, kind, sink, reading
         self.given = 0
         self.locked = False
 
@@ -171,7 +198,8 @@ class _Reading:
         elif entry.isdev:
             self.sink.listed(name, "device")
         elif entry.isdir:
-            self.sink.listed(name, "directory")
+            if name != ".":
+                self.sink.listed(name, "directory")
         elif _is_encrypted(entry._entry_p):  # noqa: SLF001 - asked of the library directly, libarchive-c does not offer it
             self.locked = True
             self._locked_entry(name)
@@ -189,7 +217,7 @@ class _Reading:
 
     def _regular(self, name: str) -> None:
         try:
-            give(self.sink, name, self._data())
+            give(self.sink, name, self._data(), reading=self.reading)
         except UnpackError:
             self.sink.listed(name, "damaged")
 

@@ -56,7 +56,6 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"sqsh", "squashfs"),
     (16, b"Compressed ROMFS", "cramfs"),
     (3, b"NTFS    ", "ntfs"),
-    (32768, b"\x00BEA01", "udf"),
     (32769, b"CD001", "iso"),
     (1080, b"\x53\xef", "ext"),
     (512, b"EFI PART", "gpt"),
@@ -68,7 +67,7 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1f\x9d", "z"),
 )
 """(offset, bytes, 7z's name of the type). Types that libarchive reads too stand here for what it cannot: cab with
-Quantum, old lzh methods, encrypted 7z, the UDF half of an image."""
+Quantum, old lzh methods, encrypted 7z."""
 
 
 _LAYERED = frozenset({"vhd", "vhdx", "vmdk", "qcow", "vdi", "dmg", "gpt", "mbr"})
@@ -104,6 +103,21 @@ class SevenZip:
         if boot_sector and kind.head[0:1] in {b"\xeb", b"\xe9"} and b"FAT" in kind.head[:100]:
             return "fat"
         return "mbr" if boot_sector and not kind.head.startswith(b"MZ") else None
+
+
+class Udf:
+    """The UDF half of an image: Windows prefers it to the ISO 9660 half, which may hold other files."""
+
+    name = "7z-udf"
+    exclusive = False
+
+    def accepts(self, kind: Kind) -> bool:
+        """Whether a volume recognition sequence (ECMA-167 part 2) says so."""
+        return any(mark in kind.head[32768:] for mark in (b"NSR02", b"NSR03")) and program() is not None
+
+    def open(self, file: BinaryIO, kind: Kind, sink: Sink) -> None:
+        """Give the files. Raises EncryptedError, UnpackError."""
+        extract(f"/proc/self/fd/{file.fileno()}", "udf", sink, file.fileno())
 
 
 class Installer:
