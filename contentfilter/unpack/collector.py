@@ -21,7 +21,7 @@ _PATH: Final = re.compile(r"[0-9.~]{1,200}(?:/[0-9]{1,6}){0,64}")
 _NAME_LENGTH: Final = 1000
 _TEXT_LENGTH: Final = 200
 _MOST_TEXTS: Final = 16
-_MOST_REMARKS: Final = 10_000
+_MOST_REMARKS: Final = 5_000
 """Signs and complaints of one message that are kept; more are nonsense."""
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 

@@ -1,0 +1,196 @@
+"""The box holds: whatever a job does to its helper, it is unchecked, nothing is left over, and the next job works."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from contentfilter.errors import InspectorError
+from contentfilter.finding import Kind
+from contentfilter.unpack.box import Box, BoxSettings
+from contentfilter.unpack.budget import Budget
+from contentfilter.unpack.unpacked import Unpacked
+from tests.fakes.helper import COMMAND
+
+BUDGET = Budget(parts=100, bytes=20_000_000, ratio=1e9, seconds=1.0)
+
+
+@dataclass(frozen=True)
+class Job:
+    data: bytes
+    path: str = "1"
+    names: tuple[str, ...] = ()
+    declared_type: str = ""
+
+    def content(self) -> bytes:
+        return self.data
+
+
+@pytest.fixture
+async def box(tmp_path: Path) -> AsyncIterator[Box]:
+    tmp_path.chmod(0o755)
+    box = Box(BoxSettings(tmp_path, helpers=1, command=COMMAND, budget=BUDGET))
+    await box.start()
+    before = _descriptors()
+    yield box
+    after = _descriptors()
+    await box.close()
+    assert after <= before
+    assert list(tmp_path.iterdir()) == []
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def run(box: Box, *lines: str, size: int = 1000) -> Unpacked:
+    return await box.unpack([Job("\n".join(f"do:{line}" for line in lines).encode())], size)
+
+
+async def said(box: Box, *lines: str) -> list[str]:
+    with await run(box, *lines) as result:
+        assert not result.failed, result.failed
+        return [member.content().decode() for member in result.members]
+
+
+async def test_members_come_back(box: Box) -> None:
+    with await run(box, "give one", "give two", "large 5000000") as result:
+        assert [member.path for member in result.members] == ["1/1", "1/2", "1/3"]
+        assert result.members[0].content() == b"one"
+        assert result.members[1].head(2) == b"tw"
+        assert result.members[2].content() == bytes(5_000_000)
+        assert result.members[0].descriptor is None
+        large = result.members[2].descriptor
+        assert large is not None
+        assert os.fstat(large).st_size == 5_000_000
+        assert not result.findings
+
+
+async def test_passwords_get_there(box: Box) -> None:
+    with await box.unpack([Job(b"do:passwords")], 1000, ("one", "infected")) as result:
+        assert result.members[0].content() == b"one infected"
+
+
+FATAL = {
+    "exit": "exit 0",
+    "killed": "kill 9",
+    "crash": "crash",
+    "hang without an alarm": "hang",
+    "garbage": "say garbage",
+    "too long": "say long",
+    "member of nothing": "say nothing",
+    "content that is not there": "say beyond",
+    "no memory file": "say pipe",
+    "many files": "say files",
+    "no end of remarks": "say flood",
+    "wrong types": "say types",
+}
+
+
+@pytest.mark.parametrize("what", FATAL.values(), ids=FATAL.keys())
+async def test_what_kills_or_corrupts_a_helper_costs_only_that_helper(box: Box, what: str) -> None:
+    with await run(box, "give before", what) as result:
+        assert result.failed
+        assert [finding.name for finding in result.findings if finding.kind is Kind.UNCHECKED] == [result.failed]
+        assert all(member.content() == b"before" for member in result.members)
+    assert await said(box, "give after") == ["after"]
+
+
+CUT_SHORT = {
+    "seconds": ("sleep 60", "unpack_seconds"),
+    "parts": ("many 200", "unpack_parts"),
+    "bytes": ("large 30000000", "unpack_bytes"),
+    "fork bomb": ("bomb", "unpack_seconds"),
+}
+
+
+@pytest.mark.parametrize(("what", "limit"), CUT_SHORT.values(), ids=CUT_SHORT.keys())
+async def test_a_limit_ends_the_job_and_keeps_what_was_seen(box: Box, what: str, limit: str) -> None:
+    with await run(box, "give before", what) as result:
+        assert result.exceeded == (limit,)
+        assert result.members[0].content() == b"before"
+    assert await said(box, "give after") == ["after"]
+
+
+@pytest.mark.parametrize("what", ["allocate 5000000000", "disk 50000000", "raise defect", "raise memory"])
+async def test_too_much_memory_or_disk_costs_the_container(box: Box, what: str) -> None:
+    with await run(box, "give before", what) as result:
+        assert [path for path, _ in result.unchecked] == ["1"]
+        assert not result.failed
+    assert await said(box, "try here") == ["empty"]
+
+
+async def test_no_process_outlives_its_helper(box: Box) -> None:
+    with await run(box, "orphan", "exit 0") as result:
+        pid = int(result.members[0].content())
+        assert result.failed
+    assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_helpers_grow_old(box: Box) -> None:
+    box.settings = replace(box.settings, jobs_per_helper=3)
+    pids = [int((await said(box, "pid"))[0]) for _ in range(7)]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
+
+
+async def test_no_root_no_network_no_privileges(box: Box) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert await said(box, f"try connect {port}") != ["connected"]
+    assert await said(box, "try socket", "try privileges") == ["socket: PermissionError", "True"]
+    assert await said(box, "try user") != ["0"]
+    assert await said(box, f"try signal {os.getpid()}") == ["signal: PermissionError"]
+
+
+async def test_no_inherited_descriptors(box: Box) -> None:
+    # The standard ones, the socket, the source's file, the source as opened, and that of its own.
+    assert len((await said(box, "try files"))[0].split()) <= 7
+
+
+async def test_nothing_but_its_directory(box: Box, tmp_path: Path) -> None:
+    if any("Landlock" in each for each in box.missing):
+        pytest.skip("this kernel has no Landlock")
+    assert await said(box, "try write /tmp/contentfilter-was-here", "try read /etc/passwd", "try list /") == [
+        "write: PermissionError",
+        "read: PermissionError",
+        "list: PermissionError",
+    ]
+    assert await said(box, "disk 1000", "try here") == ["written", "file"]
+    assert await said(box, "try here") == ["empty"]
+
+
+async def test_jobs_wait_for_a_helper(box: Box) -> None:
+    answers = await asyncio.gather(*(said(box, f"give {number}") for number in range(10)))
+    assert answers == [[str(number)] for number in range(10)]
+
+
+async def test_without_a_helper_the_message_waits(box: Box) -> None:
+    box.settings = replace(box.settings, wait=0.1)
+    running = asyncio.create_task(run(box, "sleep 60"))
+    await asyncio.sleep(0)
+    with pytest.raises(InspectorError):
+        await run(box, "give nothing")
+    (await running).close()
+
+
+async def test_a_job_nobody_waits_for_any_more(box: Box) -> None:
+    running = asyncio.create_task(run(box, "give x", "hang"))
+    await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await said(box, "give after") == ["after"]
+
+
+async def test_helpers_that_cannot_be_started(tmp_path: Path) -> None:
+    box = Box(BoxSettings(tmp_path, command=("/bin/false",)))
+    with pytest.raises(InspectorError):
+        await run(box, "give x")
+    await box.close()
+    assert list(tmp_path.iterdir()) == []
