@@ -286,6 +286,8 @@ HTML = {
     ),
     "script": ("<html><script>alert(1)</script></html>", {"html-script"}),
     "script-url": ("<html><a href='java\tscript:alert(1)'>x</a></html>", {"html-script"}),
+    "script-url-in-entities": ("<html><a href='&#106;avascript&colon;alert(1)'>x</a></html>", {"html-script"}),
+    "data-frame-in-entities": (f'<html><iframe src="&#100;ata:text/html;base64,{BLOB}"></iframe>', {"html-smuggling"}),
     "svg-script": ('<svg xmlns="s"><script>alert(1)</script></svg>', {"html-script-in-svg"}),
     "svg-handler": ('<svg xmlns="s" onload="alert(1)"/>', {"html-script-in-svg"}),
     "svg-smuggling": (

@@ -86,16 +86,17 @@ def _signs(file: BinaryIO, _kind: Kind) -> Iterator[Sign]:
         yield sign("html-application")
     if encoded := _ENCODED.search(text):
         yield sign("encoded-script", encoded[0])
+    plain = html.unescape(text) if "&" in text else text
     scripts = [script for script in islice(_scripts(text), _MOST_SCRIPTS) if script.strip()]
-    if scripts or _SCRIPT_URL.search(text):
+    if scripts or _SCRIPT_URL.search(plain):
         is_svg = _SVG.search(text, 0, _START_BYTES) and not re.search(r"<html[\s>]", text[:_START_BYTES], re.IGNORECASE)
-        yield sign(
-            "html-script-in-svg" if is_svg else "html-script", max(scripts, key=len)[:80] if scripts else "javascript:"
-        )
+        longest = max(scripts, key=len)[:80] if scripts else "javascript:"
+        yield sign("html-script-in-svg" if is_svg else "html-script", longest)
     yield from _smuggling("\n".join(scripts)[:_SCRIPT_LENGTH])
-    for found in islice(_DATA_LINK.finditer(text), 5):
-        yield sign("html-smuggling", f"data:{found[1]}")
-    for found in islice(_HANDLERS.finditer(html.unescape(text) if "&" in text else text), 5):
+    if "data:" in plain.lower():
+        for found in islice(_DATA_LINK.finditer(plain), 5):
+            yield sign("html-smuggling", f"data:{found[1]}")
+    for found in islice(_HANDLERS.finditer(plain), 5):
         yield sign("html-protocol-handler", found[0][1:])
 
 

@@ -137,7 +137,7 @@ def _open_actions(objects: _Objects) -> Iterator[Sign]:
     actions = {found[1] or found.start(): found for found in islice(_OPEN.finditer(objects.text), _MOST_SEEN)}
     for found in islice(actions.values(), _MOST_ACTIONS):
         action = objects.get(int(found[1])) if found[1] else objects.text[found.end() : found.end() + _DICTIONARY]
-        if action.lstrip(b"\0\t\n\f\r ").startswith(b"["):
+        if not action or action.lstrip(b"\0\t\n\f\r ").startswith(b"["):
             continue
         kind = _ACTION.search(action)
         if kind is None or kind[1] not in _QUIET_ACTIONS:
