@@ -50,6 +50,9 @@ def main(openers: Sequence[Opener], look: Look, descriptor: int) -> None:
     worker = os.getppid()
     confine.close_descriptors_but({0, 1, 2, descriptor})
     os.setsid()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Whoever stops all of a service's processes at once means the worker, which needs us until it has finished.
+        signal.signal(number, signal.SIG_IGN)
     confine.inherit_orphans()
     _load_ahead()
     missing = confine.no_network()

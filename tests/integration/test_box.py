@@ -16,7 +16,10 @@ from contentfilter.finding import Kind
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
 from contentfilter.unpack.unpacked import Unpacked
+from contentfilter.verdict import Category
+from quarantine.index import Query
 from tests.fakes.helper import COMMAND
+from tests.journey import Scripted, journey
 
 BUDGET = Budget(parts=100, bytes=20_000_000, ratio=1e9, seconds=1.0)
 
@@ -46,7 +49,7 @@ async def box(tmp_path: Path) -> AsyncIterator[Box]:
 
 
 def _descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def run(box: Box, *lines: str, size: int = 1000) -> Unpacked:
@@ -194,3 +197,34 @@ async def test_helpers_that_cannot_be_started(tmp_path: Path) -> None:
         await run(box, "give x")
     await box.close()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_message_whose_helper_is_killed_is_judged_and_not_lost(tmp_path: Path) -> None:
+    """It is unchecked, as policy says kept in quarantine, and the sender's side hears 250 for what is safe."""
+    tmp_path.chmod(0o755)
+    content = (
+        b"From: a@b.example\r\nTo: c@d.example\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\nSubject: hi\r\n"
+        b"MIME-Version: 1.0\r\nContent-Type: application/x-toy\r\n\r\ndo:kill 9\r\n"
+    )
+    box = Box(BoxSettings(tmp_path, helpers=1, command=COMMAND, budget=BUDGET))
+    async with journey(tmp_path, inspectors=(Scripted(),), box=box) as at:
+        (answer,) = await at.lmtp("somebody", content=content)
+        assert answer.startswith("250")
+        assert at.delivered() == set()
+        (summary,) = at.quarantine.find(Query())
+        record = at.quarantine.read(summary.id)
+        assert [one.category for one in record.withheld] == [Category.UNCHECKED]
+        (answer,) = await at.lmtp("somebody")
+        assert answer.startswith("250")
+        assert at.delivered() == {"somebody"}
+    await box.close()
+
+
+async def test_without_any_helper_the_client_keeps_the_message(tmp_path: Path) -> None:
+    content = b"From: a@b.example\r\nContent-Type: application/x-toy\r\n\r\ndo:give something\r\n"
+    box = Box(BoxSettings(tmp_path, command=("/bin/false",)))
+    async with journey(tmp_path, inspectors=(Scripted(),), box=box) as at:
+        (answer,) = await at.lmtp("somebody", content=content)
+        assert answer.startswith("4")
+        assert at.delivered() == set()
+    await box.close()
