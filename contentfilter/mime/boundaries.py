@@ -26,8 +26,8 @@ class Scan:
     """The extents of the parts, and what was odd between them.
 
     parts: (start, end) of each; closed: the closing delimiter was there; after_close: how many of the parts lie behind
-    it, in the epilogue; more: there are parts beyond the limit; begins, ends: where the first delimiter line begins,
-    and where the last closing one ends; beginnings: some lines only begin like a delimiter.
+    it, in the epilogue; more: there are parts beyond the limit; begins: where the first delimiter line begins;
+    gaps: the stretches behind closing delimiters; beginnings: some lines only begin like a delimiter.
     """
 
     parts: list[tuple[int, int]] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Scan:
     after_close: int = 0
     more: bool = False
     begins: int | None = None
-    ends: int | None = None
+    gaps: list[tuple[int, int]] = field(default_factory=list)
     beginnings: bool = False
 
 
@@ -48,6 +48,7 @@ def scan(buffer: Buffer, start: int, end: int, boundary: bytes, limit: int, *, p
     """
     result = Scan()
     opened: int | None = None
+    gap: int | None = None
     for before, after, closing in _Delimiters(buffer, start, end, boundary, result, prefix=prefix):
         result.begins = before if result.begins is None else result.begins
         if opened is not None:
@@ -58,8 +59,14 @@ def scan(buffer: Buffer, start: int, end: int, boundary: bytes, limit: int, *, p
             result.more = True
             return result
         result.closed = result.closed or closing
-        result.ends = after if closing else None
+        if closing:
+            gap = after if gap is None else gap
+        elif gap is not None:
+            result.gaps.append((gap, max(gap, before)))
+            gap = None
         opened = None if closing else after
+    if gap is not None:
+        result.gaps.append((gap, end))
     if opened is not None:
         result.parts.append((opened, end))
         result.after_close += result.closed

@@ -28,6 +28,9 @@ _ELSEWHERE = frozenset({"message/partial", "message/external-body"})
 _MESSAGES = frozenset({"message/rfc822", "message/global", "message/news", *_ELSEWHERE})
 _TEXTUAL = ("text/", "message/", "multipart/")
 _SHORTEST_PAYLOAD = 20
+_MOST_GAPS = 100
+"""Stretches behind closing delimiters that are looked at in one multipart."""
+
 _SMALL = 4096
 _SAMPLE = 100
 """Bytes of two bodies that tell whether they begin at the same place."""
@@ -152,7 +155,9 @@ class _Parser:
     def _before_mime(self, entity: _Entity, straight: Reading, name: str) -> list[tuple[_Entity, Reading]]:
         """The message as a program shows it that ignores MIME: only files in its text can make a difference."""
         start = straight.header.body_start
-        if not self._may_search(entity.end - start) or not any(named_files(entity.buffer, start, entity.end)):
+        if not self._may_search(entity.end - start) or not any(
+            file.content for file in named_files(entity.buffer, start, entity.end)
+        ):
             return []
         self._note(entity, {name: entity.start})
         other = self._other_reading(entity, name)
@@ -231,6 +236,8 @@ class _Parser:
         if not self._may_search(where[2] - where[1]):
             return
         for file in embedded_files(*where):
+            if not file.content:
+                continue
             if not self._may_decode(max(len(file.content), file.end - file.start)):
                 return
             yield file
@@ -349,17 +356,20 @@ class _Parser:
             for number, (start, end) in enumerate(found.parts, 1)
         ]
         preamble = self._payload(entity, body, "payload-in-preamble", 0, (body.start, found.begins or body.start))
-        behind = (found.ends or body.end, body.end)
-        epilogue = self._payload(entity, body, "payload-in-epilogue", len(parts) + 1, behind)
+        epilogue = [
+            payload
+            for number, gap in enumerate(found.gaps[:_MOST_GAPS], len(parts) + 1)
+            for payload in self._payload(entity, body, "payload-in-epilogue", number, gap)
+        ]
         self.enter([*preamble, *parts, *epilogue])
 
     def _payload(self, entity: _Entity, body: _Body, name: str, number: int, extent: tuple[int, int]) -> list[_Entity]:
-        """What stands before the first delimiter or behind the last, if it is more than a remark for people."""
+        """What stands before the first delimiter or behind the closing one, if it is more than a remark for people."""
         start, end = extent
         if end - start < _SHORTEST_PAYLOAD or not self._may_search(end - start):
             return []
         field = _FIELD_OF_A_PART.search(body.buffer, max(start - 1, 0), end)
-        if field is None and not any(True for _ in embedded_files(body.buffer, start, end)):
+        if field is None and not any(file.content for file in embedded_files(body.buffer, start, end)):
             return []
         begin = start if field is None else field.end()
         self._note(entity, {name: begin})

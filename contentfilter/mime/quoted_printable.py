@@ -13,6 +13,7 @@ from contentfilter.mime.decoded import Decoded, different
 _CHUNK = 1024 * 1024
 _PADDED_SOFT_BREAK = re.compile(rb"=[ \t]++(?=\r?(?:\n|\Z))")
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
+_SOFT_BREAK = re.compile(rb"=[ \t]*+\r?\n")
 _MOST_ODD_ESCAPES = 100_000
 """Escapes in one body that are looked at one by one. Ordinary content has none."""
 
@@ -27,11 +28,14 @@ def decode_quoted_printable(buffer: Buffer, start: int, end: int) -> Decoded:
         decoded = binascii.a2b_qp(clean)
         # What is left of an escape in proper form is no "=", except where it stood for one.
         left = decoded.count(b"=") - clean.count(b"=3D") - clean.count(b"=3d")
-        odd = odd or left > 0 or b"==" in clean
+        odd = odd or left > 0 or b"==" in data
         room -= padded + left
         content.write(decoded)
     whole = content.getvalue()
-    others = [("quoted-printable-escape", _without_bad_escapes(buffer, start, end))] if odd and room >= 0 else []
+    others: list[tuple[str, bytes]] = []
+    if odd and room >= 0:
+        others.append(("quoted-printable-escape", _without_bad_escapes(buffer, start, end)))
+        others.append(("quoted-printable-escape", _breaks_first(buffer, start, end)))
     return Decoded(whole, ("quoted-printable-escape",) if odd else (), different(whole, others), too_costly=room < 0)
 
 
@@ -57,6 +61,10 @@ def _without_padding(data: bytes, room: int) -> tuple[bytes, int]:
     if data.count(b"=\r") != data.count(b"=\r\n"):
         # a2b_qp would drop everything up to the next LF.
         data = data.replace(b"=\r\n", b"=\n").replace(b"=\r", b"=3D\r")
+    if b"==" in data:
+        # The first is no escape, and a2b_qp would take it for one whose sign is doubled. Two passes reach all of a row.
+        padded += data.count(b"==")
+        data = data.replace(b"==", b"=3D=").replace(b"==", b"=3D=")
     return data, padded
 
 
@@ -65,3 +73,11 @@ def _without_bad_escapes(buffer: Buffer, start: int, end: int) -> bytes:
     for data in _stretches(buffer, start, end):
         content.write(binascii.a2b_qp(_BAD_ESCAPE.sub(b"", _PADDED_SOFT_BREAK.sub(b"=", data))))
     return content.getvalue()
+
+
+def _breaks_first(buffer: Buffer, start: int, end: int) -> bytes:
+    """As a program reads it that joins the lines first: then a break may stand in the middle of an escape."""
+    joined = BytesIO()
+    for data in _stretches(buffer, start, end):
+        joined.write(_SOFT_BREAK.sub(b"", data))
+    return binascii.a2b_qp(joined.getvalue().replace(b"=\r", b"=3D\r"))

@@ -9,9 +9,11 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contentfilter import mime
-from contentfilter.mime import Tree, parse
+from contentfilter.mime import Limits, Tree, embedded, parse, quoted_printable
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = re.findall(r"^\| `([a-z0-9-]+)` \|", (ROOT / "docs" / "ambiguities.md").read_text("utf-8"), re.MULTILINE)
@@ -102,6 +104,7 @@ CASES: list[tuple[str, bytes]] = [
     ("part-after-closing-delimiter", V + MIXED + b"boundary=b\n\n--b\n\nx\n--b--\n" + PARTS),
     ("payload-in-epilogue", V + MIXED + b"boundary=b\n\n--b\n\nx\n--b--\n" + HIDDEN + b"\n"),
     ("payload-in-epilogue", V + MIXED + b"boundary=b\n\n--b\n\nx\n--b--\n" + UU),
+    ("payload-in-epilogue", V + MIXED + b"boundary=b\n\n--b\n\nx\n--b--\n" + HIDDEN + b"\n--b--\n"),
     ("payload-in-preamble", V + MIXED + b"boundary=b\n\n--c\n" + HIDDEN + b"\n--c--\n--b\n\nx\n--b--\n"),
     ("payload-in-preamble", V + MIXED + b"boundary=b\n\n" + UU + b"--b\n\nx\n--b--\n"),
     ("base64-after-padding", V + b"Content-Transfer-Encoding: base64\n\n" + IN_BASE64 + b"\nAA==\nAA=="),
@@ -115,6 +118,7 @@ CASES: list[tuple[str, bytes]] = [
         for name in (b"base-64", b"'base64'", b"7bit, base64", b"base64 base64", b"b64", b"unheard-of", b"x-base64;")
     ),
     ("quoted-printable-escape", V + b"Content-Transfer-Encoding: quoted-printable\n\nM=Z=90=00 this is hidden=\n="),
+    ("quoted-printable-escape", V + b"Content-Transfer-Encoding: quoted-printable\n\nM=5=\nA=90=00 this is hidden"),
     ("uuencode-blocks", V + b"Content-Transfer-Encoding: x-uuencode\n\n" + UU + b"begin 644 b\n`\nend\n"),
     ("uuencode-without-begin", V + b"Content-Transfer-Encoding: x-uuencode\n\n" + EXE),
     ("embedded-base64", V + b"\nlook:\n" + LINES + b"\nbye\n"),
@@ -179,6 +183,8 @@ INNOCENT = [
     V + b"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nhello\n",
     V + MIXED + b'boundary="b"\n\nThis is a multi-part message in MIME format.\n' + PARTS + b"-- \nlist footer\n",
     b"Subject: without MIME\n\nbegin with this\nend\n",
+    V + b"\nbegin 2026 with a smile\nand go on\nend\n",
+    V + b"\nbegin 644 name.txt\nand then\nend\n",
     V + b"\n" + b"".join(b"%064x  file-%d\n" % (number**20, number) for number in range(1, 100)),
     V + b"\n" + b"".join(b"%064x\n" % (number**20) for number in range(1, 100)),
     V + b"Content-Type: text/html\n\n<a href=https://example.com/" + b"Ab9" * 100 + b">x</a>\n",
@@ -217,3 +223,58 @@ def test_many_readings_are_cut_and_told() -> None:
     part = b"--b\nContent-Type: text/plain\nContent-Type: text/html\n\nx\n"
     tree = parse(crlf(V + MIXED + b"boundary=b\n\n" + part * 150 + b"--b--\n"))
     assert tree.exceeded == ("readings",)
+
+
+def test_without_time_what_is_large_is_left_as_it_is() -> None:
+    large = V + b"Content-Transfer-Encoding: base64\n\n" + base64.encodebytes(bytes(10_000))
+    tree = parse(crlf(large), Limits(seconds=0))
+    assert tree.exceeded == ("seconds",)
+    assert len(tree.parts) == 1
+    assert parse(crlf(large)).exceeded == ()
+
+
+@pytest.mark.parametrize("oddity", [b"= ", b"= \r\n", b"=", b"=x"])
+def test_countless_oddities_of_quoted_printable_are_over_the_limit(oddity: bytes) -> None:
+    tree = parse(crlf(V) + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + oddity * 300_000)
+    assert tree.exceeded == ("decoded_bytes",)
+
+
+def test_countless_escapes_of_quoted_printable_are_not() -> None:
+    tree = parse(crlf(V) + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b"=3D=\r\n" * 300_000)
+    assert tree.exceeded == ()
+    assert tree.root.content() == b"=" * 300_000
+
+
+@pytest.mark.parametrize("chunk", [16, 32, 64])
+def test_quoted_printable_is_the_same_in_any_stretches(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = V + b"Content-Transfer-Encoding: quoted-printable\n\na=3D=\nb==20=  \nc=C3=A4\n=\n\n=4"
+    whole = parse(crlf(raw))
+    monkeypatch.setattr(quoted_printable, "_CHUNK", chunk)
+    assert parse(crlf(raw)).root.content() == whole.root.content()
+
+
+@pytest.mark.parametrize("chunk", [41, 60, 64 * 1024])
+def test_files_in_a_text_are_found_across_stretches(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_CHUNK", chunk)
+    escaped = YENC.replace(b"=", b"=}").replace(b"\0", b"=@")
+    raw = V + b"\n" + b"text\n" * 9 + LINES + b"text\n=ybegin name=a\n" + escaped * 9 + b"\n=yend\n"
+    contents = [part.content() for part in parse(crlf(raw)).parts[1:]]
+    assert contents == [EXE * 9, base64.b64decode(LINES)]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *(b"begin 644 a\n", b"begin-base64 644 b\n", b"end\n", b"====\n", b"#86)C\n", b"=ybegin name=x\n"),
+                *(b"=yend\n", b"(This file must be converted with BinHex 4.0)\n:", b"!$&%:\n", b"\x90", b"=", b"\n"),
+                *(b"Ab" * 30 + b"\n", b"Ab" * 100, b"==", b" ", b"\0", b"\r", b"--b\n", b"Content-Type: x\n"),
+            ]
+        )
+    )
+)
+def test_files_in_any_text_do_not_outgrow_it(pieces: list[bytes]) -> None:
+    raw = b"".join(pieces)
+    for file in embedded.embedded_files(raw, 0, len(raw)):
+        assert 0 <= file.start <= file.end <= len(raw)
+        assert len(file.content) <= 20 * len(raw)

@@ -88,6 +88,8 @@ def test_base64_in_countless_pieces_is_decoded_whole() -> None:
         (b"a=", b"a", ()),
         (b"a=zz", b"a=zz", ("quoted-printable-escape",)),
         (b"a=4", b"a=4", ("quoted-printable-escape",)),
+        (b"a==20b", b"a= b", ("quoted-printable-escape",)),
+        (b"a====20b", b"a=== b", ("quoted-printable-escape",)),
         (b"a=\rhidden\nb", b"a=\rhidden\nb", ()),
         (b"a b\r\n", b"a b\r\n", ()),
         (b"\xfc=FC\0", b"\xfc\xfc\0", ()),
