@@ -72,6 +72,9 @@ class Scripted:
             raise self.failure
         return self.findings
 
+    async def close(self) -> None:
+        """Nothing is held open."""
+
 
 class Unopened:
     """A box that opens nothing."""

@@ -109,7 +109,10 @@ class BannedSettings:
 
 
 class BannedInspector:
-    """Looks at every part of the tree, in every reading, and at what is in containers. Raises ValueError for a pattern that is none."""
+    """Looks at every part of the tree, in every reading, and at what is in containers.
+
+    Raises ValueError for a pattern that is none.
+    """
 
     name = "banned"
 

@@ -1,8 +1,8 @@
 """ClamAV's clamd, which tells whether there is a virus in the message or in one of its parts.
 
 The whole raw message is scanned, each decoded leaf, and each member of a container: clamd's own reading of MIME and of
-archives
-is a second opinion on ours, and what it cannot decode or open it sees from us. Equal contents are scanned once, under the path that comes first.
+archives is a second opinion on ours, and what it cannot decode or open it sees from us. Equal contents are scanned
+once, under the path that comes first.
 
 No answer is never "clean": a scan that clamd does not answer, wholly and by its number, makes the inspection fail. But
 a virus found is a virus, whatever became of the other scans: then the findings are returned and the failure is not.

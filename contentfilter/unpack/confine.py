@@ -35,8 +35,8 @@ _DENIED: Final = (
     *("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_open", "pidfd_getfd", "pidfd_send_signal", "kcmp"),
     # The parts of the kernel where holes are found, and which nothing that unpacks has a use for.
     *("bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register", "keyctl"),
-    *("add_key", "request_key", "unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree"),
-    *("fsopen", "fsmount", "mount_setattr", "init_module", "finit_module", "delete_module", "kexec_load"),
+    *("add_key", "request_key", "unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "move_mount"),
+    *("open_tree", "fsopen", "fsmount", "mount_setattr", "init_module", "finit_module", "delete_module", "kexec_load"),
     *("kexec_file_load", "open_by_handle_at", "name_to_handle_at", "quotactl", "reboot", "swapon", "swapoff", "acct"),
     *("mknod", "mknodat", "chown", "lchown", "fchown", "fchownat", "setuid", "setgid", "setresuid", "setresgid"),
     *("settimeofday", "clock_settime", "adjtimex", "clock_adjtime", "sethostname", "setdomainname", "vhangup"),

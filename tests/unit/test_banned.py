@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from contentfilter.inspectors.banned import BannedInspector, BannedSettings
 from contentfilter.inspectors.file_name import extension, plain_names
 from contentfilter.message import Message
 from contentfilter.mime import parse
+from contentfilter.unpack.unpacked import Member, Sign, Unpacked
 from tests.unit.test_filetype import ELF, windows_program
 
 DEFAULTS = BannedSettings()
@@ -181,3 +183,34 @@ def test_invalid_pattern_is_refused_by_name(pattern: str, capfd: pytest.CaptureF
         BannedInspector(BannedSettings(names=(pattern,)))
     assert repr(pattern) in str(caught.value)
     assert capfd.readouterr().err == ""
+
+
+def _opened(*members: Member, signs: tuple[Sign, ...] = ()) -> Subject:
+    return replace(_subject_with_text(), opened=Unpacked(members, signs))
+
+
+def _subject_with_text() -> Subject:
+    raw = b"Content-Type: text/plain\r\n\r\nhello\r\n"
+    return Subject("id", Envelope("", ()), Message(raw), parse(raw))
+
+
+@pytest.mark.parametrize(
+    ("name", "detected", "why"),
+    [("a.exe", "text/plain", ""), ("a.txt", "application/x-dosexec", ""), ("a.exe", "", "encrypted")],
+)
+async def test_members_of_containers_are_judged_like_parts(name: str, detected: str, why: str) -> None:
+    member = Member("1/2", "1", (name,), "", detected, (), why, 0)
+    findings = await BannedInspector(BannedSettings()).inspect(_opened(member))
+    assert [(finding.kind, finding.part) for finding in findings] == [(Kind.BANNED, "1/2")]
+
+
+async def test_an_innocent_member_is_not_banned() -> None:
+    member = Member("1/1", "1", ("a.txt",), "", "text/plain", (), "", 0)
+    assert await BannedInspector(BannedSettings()).inspect(_opened(member)) == ()
+
+
+async def test_some_signs_are_banned_and_others_are_only_facts() -> None:
+    subject = _opened(signs=(Sign("1", "macro"), Sign("1/3", "macro-autorun", "AutoOpen")))
+    (finding,) = await BannedInspector(BannedSettings()).inspect(subject)
+    assert (finding.kind, finding.name, finding.part) == (Kind.BANNED, "macro-autorun: AutoOpen", "1/3")
+    assert await BannedInspector(BannedSettings(signs=())).inspect(subject) == ()

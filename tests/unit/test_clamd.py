@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from contentfilter.errors import InspectorError
 from contentfilter.finding import Finding, Kind
+from contentfilter.inspectors import clamd as clamd_module
 from contentfilter.inspectors.channel import Address
 from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.clamd_session import printable
+from contentfilter.message import memory_file
+from contentfilter.unpack.unpacked import Member, Unpacked
 from tests.fakes.scanner import Script, answering, closing_at_once, never_answering, never_reading, scripted_peer
 from tests.fakes.subject import subject_of
 
@@ -208,3 +212,22 @@ def test_addresses(text: str, address: Address) -> None:
 def test_no_addresses(text: str) -> None:
     with pytest.raises(ValueError, match="not an address"):
         ClamdInspector(text)
+
+
+def test_members_are_scanned_once_each_by_descriptor_where_they_have_one() -> None:
+    file = memory_file(b"large content, small content, large content")
+
+    def member(path: str, offset: int, size: int, *, own: bool = False) -> Member:
+        return Member(path, "1", (), "", "", (), "", size, file if own else None, file, offset)
+
+    members = (member("1/1", 0, 43, own=True), member("1/2", 15, 13), member("1/3", 30, 13), member("1/4", 15, 13))
+    listed = Member("1/5", "1", ("x",), "", "", (), "encrypted", 0)
+    with Unpacked((*members, listed), files=(file,)) as opened:
+        items = list(clamd_module._items(replace(subject_of(b"raw message", [b"a leaf, decoded"]), opened=opened)))
+        assert [item.path for item in items] == ["", "1", "1/1", "1/2", "1/3"]
+        assert [bytes(item.content()) for item in items[2:]] == [
+            b"large content, small content, large content",
+            b"small content",
+            b"large content",
+        ]
+        assert [item.descriptor() for item in items[1:]] == [None, file, None, None]

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import pytest
 
-from contentfilter.unpack.budget import Budget, Meter
+from contentfilter.unpack.budget import DEFAULT_BUDGET, Budget, Meter
 from contentfilter.unpack.engine import Described, Engine, Sign, Source
 from contentfilter.unpack.opener import Kind
 from contentfilter.unpack.store import Place, Store
@@ -53,7 +53,7 @@ def look(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
     return iter(())
 
 
-def opened(content: str | bytes, directory: Path, *, budget: Budget = Budget(), openers: int = 1) -> Seen:
+def opened(content: str | bytes, directory: Path, *, budget: Budget = DEFAULT_BUDGET, openers: int = 1) -> Seen:
     data = content if isinstance(content, bytes) else content.encode()
     sources, store = Store(), Store()
     seen = Seen(store)
