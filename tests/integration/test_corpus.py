@@ -9,7 +9,7 @@ import re
 import smtplib
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 import tomli_w
 
-from contentfilter import cli, config
+from contentfilter import config, worker
+from contentfilter.config import Config
 from contentfilter.envelope import Envelope, Protocol, Recipient
 from contentfilter.finding import Kind
+from contentfilter.mail_id import new_id
 from contentfilter.message import Spool
 from contentfilter.pipeline import Case as Judged
 from contentfilter.verdict import Category
@@ -56,24 +58,41 @@ def test_the_corpus_is_as_large_as_it_has_to_be_and_each_case_explains_itself() 
     assert {*IN_CHECK, *IN_DAEMON} <= {str(case) for case in HOSTILE}
 
 
+class Court:
+    """Judges as `contentfilter check` does, but keeps its helpers from one message to the next."""
+
+    def __init__(self, runner: asyncio.Runner, settings: Config) -> None:
+        self._runner = runner
+        self._settings = settings
+        self._next_hop, self._box = worker.next_hop_for(settings), worker.box_for(settings)
+        self._pipeline = worker.pipeline_for(settings, self._next_hop, self._box)
+
+    def judge(self, raw: bytes) -> Judged:
+        """What check would show."""
+        spool = Spool(self._settings.state_directory, len(raw) + 1)
+        spool.write(raw)
+        envelope = Envelope("alice@example.net", (Recipient(BOB),), protocol=Protocol.LMTP)
+        with spool.finish() as message:
+            case = self._runner.run(self._pipeline.judge(new_id(), envelope, message))
+            case.opened.close()
+            return case
+
+    def close(self) -> None:
+        """Let go of helpers and connections."""
+        self._runner.run(self._box.close())
+        self._runner.run(self._next_hop.close())
+
+
 @pytest.fixture(scope="module")
-def settings_file(clamd: Clamd, open_directory: Path) -> Path:
+def court(clamd: Clamd, open_directory: Path) -> Iterator[Court]:
     directory = Path(tempfile.mkdtemp(prefix="check-", dir=open_directory))
     path = directory / "contentfilter.toml"
     tables = {**SETTINGS, "state_directory": str(directory), "hostname": "filter.example.org"}
     path.write_text(tomli_w.dumps({**tables, "clamav": {"socket": clamd.address}}))
-    return path
-
-
-def judged(raw: bytes, settings_file: Path) -> Judged:
-    """The message as `contentfilter check` sees it."""
-    settings = config.load(settings_file)
-    spool = Spool(settings.state_directory, len(raw) + 1)
-    spool.write(raw)
-    envelope = Envelope("alice@example.net", (Recipient(BOB),), protocol=Protocol.LMTP)
-    with spool.finish() as message:
-        case: Judged = asyncio.run(cli._judge(settings, envelope, message))
-        return case
+    with asyncio.Runner() as runner:
+        it = Court(runner, config.load(path))
+        yield it
+        it.close()
 
 
 def told(case: Judged) -> str:
@@ -84,8 +103,8 @@ def told(case: Judged) -> str:
 
 
 @pytest.mark.parametrize("case", marked(HOSTILE, IN_CHECK))
-def test_hostile_message_in_check(case: Case, settings_file: Path) -> None:
-    result = judged(case.build(), settings_file)
+def test_hostile_message_in_check(case: Case, court: Court) -> None:
+    result = court.judge(case.build())
     kinds = {finding.kind for finding in result.evidence.findings}
     assert Kind.FAILURE not in kinds, told(result)
     assert case.expect.kinds <= kinds, told(result)
@@ -98,8 +117,8 @@ def test_hostile_message_in_check(case: Case, settings_file: Path) -> None:
 
 
 @pytest.mark.parametrize("innocent", INNOCENT, ids=str)
-def test_innocent_message_in_check(innocent: Innocent, settings_file: Path) -> None:
-    result = judged(innocent.build(), settings_file)
+def test_innocent_message_in_check(innocent: Innocent, court: Court) -> None:
+    result = court.judge(innocent.build())
     kinds = {finding.kind for finding in result.evidence.findings}
     assert not kinds & GRAVE, told(result)
     assert Kind.FAILURE not in kinds
