@@ -12,7 +12,7 @@ import struct
 import subprocess
 import tarfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import libarchive
@@ -390,3 +390,22 @@ def test_every_tree_of_an_image_is_read(content: bytes, plain: str) -> None:
     assert sink.readings >= {(plain, TEXT), ("b.exe", b"hidden program\n")}
     assert not sink.errors
     assert not sink.troubles
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gz", "bz2", "xz"])
+def test_a_stream_that_breaks_off_gives_what_it_can(pack: Callable[[bytes], bytes]) -> None:
+    content = pack(TEXT)
+    sink = unpack(content[:-6], names=("x.gz",))
+    assert sink.troubles
+    assert TEXT.startswith(sink.found["x"])
+    assert sink.found["x"] or pack is not gzip.compress
+
+
+def test_both_names_of_a_gzip_count() -> None:
+    buffer = io.BytesIO()
+    with gzip.GzipFile("run.exe", "wb", fileobj=buffer) as file:
+        file.write(TEXT)
+    sink = unpack(buffer.getvalue(), names=("notes.txt.gz",))
+    assert [(member.name, member.reading) for member in sink.members] == [("notes.txt", ""), ("run.exe", "gzip-name")]
+    assert sink.readings == {("notes.txt", TEXT), ("run.exe", TEXT)}
+    assert len(unpack(buffer.getvalue(), names=("run.exe.gz",)).members) == 1

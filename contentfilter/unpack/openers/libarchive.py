@@ -21,6 +21,7 @@ from libarchive.exception import ArchiveError
 
 from contentfilter.unpack.opener import EncryptedError, Kind, NotThisError, Sink, UnpackError
 from contentfilter.unpack.openers.common import CHUNK, give, readable
+from contentfilter.unpack.openers.streams import gzip_name, salvaged
 
 FORMATS = ("7zip", "ar", "cab", "cpio", "iso9660", "lha", "rar", "rar5", "tar", "xar")
 FILTERS = ("bzip2", "compress", "gzip", "lz4", "lzip", "lzma", "rpm", "xz", "zstd")
@@ -63,7 +64,10 @@ def entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None:
     except UnpackError as error:
         if "Lzma library error" in str(error) and not content[offset : offset + 6].startswith(_LZMA_MARKS):
             raise NotThisError("no lzma") from error  # it has no real mark, so it is often seen where there is none
-        raise
+        pieces = salvaged(content, offset)
+        if pieces is None or isinstance(error, EncryptedError):
+            raise
+        give(sink, stream_name(kind), pieces)
 
 
 def _entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None:
@@ -82,10 +86,26 @@ def _entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None
                 if first.given or not _is_compressed(archive):
                     raise
             else:
+                if first.raw:
+                    _give_other_name(content, offset, kind, sink)
                 return
         # What was compressed is no archive that can be read, but a content all the same.
         with _reader(pointer, size, ("raw",), FILTERS) as archive:
             _Reading(archive, kind, sink).run()
+        _give_other_name(content, offset, kind, sink)
+
+
+def _give_other_name(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None:
+    """A gzip's header may name its content otherwise, and some programs go by that."""
+    name, pieces = gzip_name(content, offset), salvaged(content, offset)
+    if name and pieces and name.casefold() != stream_name(kind).casefold():
+        give(sink, name, pieces, reading="gzip-name")
+
+
+def stream_name(kind: Kind) -> str:
+    """What a compressed stream is called when it is not compressed any more."""
+    names = [_SUFFIX.sub("", name.rsplit("/", 1)[-1]) for name in kind.names]
+    return readable(next(iter(names), ""), "content")
 
 
 def _has_two_trees(content: mmap.mmap, offset: int) -> bool:
@@ -147,6 +167,7 @@ class _Reading:
     def __init__(self, archive: int, kind: Kind, sink: Sink, reading: str = "") -> None:
         self.archive, self.kind, self.sink, self.reading = archive, kind, sink, reading
         self.given = 0
+        self.raw = False
         self.locked = False
 
     def run(self) -> None:
@@ -225,9 +246,9 @@ class _Reading:
         """A compressed stream that holds no archive; without a filter it is just any content."""
         if not _is_compressed(self.archive):
             raise NotThisError("no archive")
-        names = [_SUFFIX.sub("", name.rsplit("/", 1)[-1]) for name in self.kind.names]
-        give(self.sink, readable(next(iter(names), ""), "content"), self._data())
+        give(self.sink, stream_name(self.kind), self._data())
         self.given += 1
+        self.raw = True
 
     def _data(self) -> Iterator[bytes]:
         return _stretches(self.archive) if self._format() == b"xar" else _blocks(self.archive)
