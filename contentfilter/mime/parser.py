@@ -270,6 +270,9 @@ class _Parser:
         made = False
         for body in self._multipart_bodies(entity, reading):
             for way, found in self._scans(entity, reading, body):
+                if made and self._room() <= 0:
+                    self._exceeded["parts"] = None
+                    return
                 ambiguities = tuple(each for each in (body.ambiguity, way) if each)
                 owner = self._other_reading(entity, *ambiguities) if made else entity
                 if owner is None:
