@@ -492,6 +492,7 @@ _add(
     "an image of a disk in a zip",
     "Windows Explorer",
     lambda: zip_file({"a.dat": libarchive_file("iso9660", _HIDDEN)}),
+    EITHER,
 )
 
 

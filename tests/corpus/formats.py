@@ -308,10 +308,12 @@ def _compound(nodes: list[tuple[str, int, bytes]], storages: set[int], class_id:
 
     def chain(data: bytes) -> int:
         count = -(-len(data) // 512)
+        if not count:
+            return _END
         first = len(fat)
         fat.extend([*range(first + 1, first + count), _END])
         sectors.extend(data.ljust(count * 512, b"\0"))
-        return first if count else _END
+        return first
 
     for number, (_, _, data) in enumerate(nodes):
         if number not in storages and len(data) >= 4096:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-IN_CHECK = MappingProxyType[str, str]({})
+_OPEN = {
+    "embedded-text/uuencode-blanks-lost": "a line that lost blanks at its end is not taken for a line of uuencode",
+    "containers/gz-cut": "of a gzip without its end nothing is given, so it is unchecked rather than banned",
+    "containers/gz-name": "the name in a gzip's header is not among the names of its content",
+}
+
+IN_CHECK = MappingProxyType(_OPEN)
 """By the name of the case: when judged as `contentfilter check` does."""
 
-IN_DAEMON = MappingProxyType[str, str]({})
+IN_DAEMON = MappingProxyType(_OPEN)
 """The same through the daemon."""
 
 AMONG_BOMBS = MappingProxyType[str, str]({})
