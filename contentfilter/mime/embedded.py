@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 
 import pybase64
 
@@ -23,7 +24,7 @@ _MOST_ESCAPES = 500_000
 """Escapes in one file that are undone; of what has more, which no encoder makes, the beginning is decoded."""
 
 _BINHEX_GROWTH = 20
-"""Runs of equal bytes make a BinHex file longer than its text, up to so many times."""
+"""Runs of equal bytes make a BinHex file longer than its text, up to so many times; a short one up to 64 kB."""
 
 _CHUNK = 64 * 1024
 _RUN = 40
@@ -45,6 +46,7 @@ _BEGIN_BINHEX = rb"\(This file must be converted with BinHex[^\n]{0,100}\n\s*:"
 _HQX_DIGITS = b"!\"#$%&'()*+,-012345689@ABCDEFGHIJKLMNPQRSTUVXYZ[`abcdefhijklmpqr"
 _FROM_HQX = bytes.maketrans(_HQX_DIGITS, DIGITS)
 _NOT_HQX = bytes(set(range(256)) - set(_HQX_DIGITS))
+_RUN_MARK = re.compile(rb"\x90(.?)", re.DOTALL)
 _MINUS_42 = bytes((byte - 42) % 256 for byte in range(256))
 
 
@@ -130,20 +132,22 @@ def _binhexed(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[Embedde
 
 
 def _without_runs(data: bytes) -> bytes:
-    """90 hex and a count repeat the byte before; 90 00 is 90 itself."""
-    first, *marked = data.split(b"\x90", _MOST_ESCAPES)
-    pieces = [first]
-    last = first[-1:]
-    room = _BINHEX_GROWTH * len(data)
-    for piece in marked:
-        count = piece[0] if piece else 0
+    """90 hex and a count repeat the byte before, itself counted in; 90 00 is 90 itself. The count may be 90, too."""
+    pieces = []
+    last, position = b"", 0
+    room = max(_BINHEX_GROWTH * len(data), _CHUNK)
+    for mark in islice(_RUN_MARK.finditer(data), _MOST_ESCAPES):
+        piece = data[position : mark.start()]
+        last = piece[-1:] or last
+        count = mark[1][0] if mark[1] else 0
         run = last * (count - 1) if count else b"\x90"
         room -= len(run)
         if room < 0:
-            break
-        pieces += [run, piece[1:]]
-        last = piece[1:][-1:] or (last if count else b"\x90")
-    return b"".join(pieces)
+            return b"".join(pieces)
+        last = last if count else run
+        pieces += [piece, run]
+        position = mark.end()
+    return b"".join((*pieces, data[position:]))
 
 
 def _base64_blocks(buffer: Buffer, start: int, end: int) -> Iterator[Embedded]:
