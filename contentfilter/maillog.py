@@ -1,7 +1,7 @@
 """The mail log: one function per kind of event, the message's id first.
 
 Lines start as amavis's do, so that what people grep for keeps working. Whatever came from outside is made harmless
-first: control characters and line ends become "?".
+first: control characters and line ends show as escapes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from contentfilter.decision import Outcome, format_level
 from contentfilter.envelope import Client, Envelope
 from contentfilter.errors import FilterError
+from contentfilter.printable import printable
 from contentfilter.verdict import Action
 
 _log = logging.getLogger("contentfilter")
 
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _QUEUED_AS = re.compile(r"\bqueued as (\w+)")
 _WORDS = {Action.PASS: "Passed", Action.DISCARD: "Blocked", Action.REJECT: "Blocked", Action.DEFER: "Deferred"}
 
@@ -39,7 +39,7 @@ class Facts:
 
 def safe(text: str, limit: int = 250) -> str:
     """Text from outside, fit for a log line."""
-    return _UNSAFE.sub("?", text[:limit])
+    return printable(text[:limit])
 
 
 def judged(facts: Facts, outcomes: Sequence[Outcome], milliseconds: int) -> None:

@@ -265,6 +265,7 @@ class Pipeline:
             case.message,
             hostname=self._site.hostname,
             mail_id=case.mail_id,
+            subject=_text(case, "subject"),
             with_body=all(outcome.verdict.category < Category.UNCHECKED for outcome in refused),
         )
         (answer,) = await self._next_hop.send(envelope, (sender,), lambda: iter((report,)), len(report))
