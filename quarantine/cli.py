@@ -112,7 +112,7 @@ def show(path: Path | None, as_json: bool, mail_id: str, raw: bool, text: bool) 
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--to", type=Address(), help="Send it there instead. The recipients then still wait.")
 @click.option("--as-attachment", is_flag=True, help="Attached to a note from the postmaster.")
-@click.option("--again", is_flag=True, help="Also to recipients it was released to before.")
+@click.option("--again", is_flag=True, help="Also to those who have it already, as far as we know.")
 @common_options
 def release(path: Path | None, as_json: bool, ids: tuple[str, ...], to: str | None, **how: bool) -> None:
     """Send items on to those from whom they were withheld. "-" reads ids from standard input."""
