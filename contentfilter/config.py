@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from contentfilter import endpoint
 from contentfilter.decision import OnFailure
 from contentfilter.errors import ConfigError
 from contentfilter.inspectors.banned import DEFAULT_EXTENSIONS, DEFAULT_NAMES, DEFAULT_TYPES, compile_patterns
@@ -49,23 +50,13 @@ def _tuple(value: object) -> object:
 
 
 def _endpoint(value: str) -> str:
-    """Accept host:port, [address]:port and unix:/path."""
-    if value.startswith("unix:"):
-        if value.startswith("unix:/"):
-            return value
-        raise ValueError(f'must be an absolute path such as "unix:/run/name.sock", not {value!r}')
-    host, colon, port = value.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f'must be "host:port" or "unix:/path", not {value!r}')
+    endpoint.Endpoint.parse(value)
     return value
 
 
 def _scheme_endpoint(value: str) -> str:
-    """Accept tcp:host:port and unix:/path."""
-    if value.startswith(("tcp:", "unix:")):
-        _endpoint(value.removeprefix("tcp:"))
-        return value
-    raise ValueError(f'must be "unix:/path" or "tcp:host:port", not {value!r}')
+    endpoint.SchemeEndpoint.parse(value)
+    return value
 
 
 def _domain(value: str) -> str:

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from contentfilter import maillog
 from contentfilter.config import Config
+from contentfilter.endpoint import Endpoint
 from contentfilter.errors import ConfigError
 
 _log = logging.getLogger("contentfilter.daemon")
@@ -233,16 +234,16 @@ class Supervisor:
 
 
 def bind(address: str, unix_mode: int) -> socket.socket:
-    """A non-blocking listening socket on "host:port", "[address]:port" or "unix:/path". Raises OSError.
+    """A non-blocking listening socket on "host:port", "[address]:port" or "unix:/path". Raises OSError, ValueError.
 
     A Unix socket that a dead process left behind is replaced; one that somebody serves is not, nor any other file.
     """
-    if address.startswith("unix:"):
-        sock = _bind_unix(Path(address.removeprefix("unix:")), unix_mode)
+    endpoint = Endpoint.parse(address)
+    if endpoint.path:
+        sock = _bind_unix(Path(endpoint.path), unix_mode)
     else:
-        host, _, port = address.rpartition(":")
         family, kind, protocol, _, target = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         sock = socket.socket(family, kind, protocol)
         try:
