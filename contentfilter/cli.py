@@ -60,27 +60,34 @@ def cli() -> None:
 @cli.command()
 @config_option
 def serve(path: Path | None) -> None:
-    """Run in the foreground. SIGTERM finishes what is in hand, SIGHUP reloads."""
+    """Run in the foreground.
+
+    SIGTERM: finish what is in hand, within drain_timeout, and stop. SIGHUP: read the configuration file anew; one with
+    a mistake in it is refused, the log says why, and the old configuration stays in force.
+
+    Exit 78: the configuration is wrong. 71: a socket or directory is not to be had now. 70: a worker died at the start.
+    """
     from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
-    from contentfilter.daemon import Supervisor  # noqa: PLC0415
+    from contentfilter.daemon import StartError, Supervisor  # noqa: PLC0415
 
     config = load(path)
     file = configuration.path_in_use(path)
     reload: Callable[[], Config] = partial(configuration.load, file)
-    try:
-        prepare(config)
-        raise SystemExit(Supervisor(config, reload, worker.run).run())
-    except ConfigError as error:
-        fail(f"{file}: {error}", os.EX_CONFIG)
-
-
-def prepare(config: Config) -> None:
-    """Make what must be there before a daemon can run. Raises ConfigError."""
     maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
+    make_state_directory(config, file)
+    try:
+        raise SystemExit(Supervisor(config, reload, worker.run).run())
+    except StartError as error:
+        fail(f"{file}: {error}", error.status)
+
+
+def make_state_directory(config: Config, file: Path) -> None:
+    """Make it, or end in a way that a service manager tries again: a file system may be mounted late."""
     try:
         config.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"state_directory: {config.state_directory} cannot be made: {error.strerror}") from error
+        problem = f"{config.state_directory} cannot be made: {error.strerror}"
+        fail(f"{file}: state_directory: {problem}", os.EX_OSERR)
 
 
 @cli.command()

@@ -258,6 +258,10 @@ class Config(Table):
         description="our name in header fields and greetings; empty: the host's own",
     )
     workers: int = Field(default=0, ge=0, le=256, description="processes; 0: one a core")
+    drain_timeout: Seconds = Field(
+        default=300.0,
+        description="seconds to finish what is in hand at a stop or reload; the unit's TimeoutStopSec has to be longer",
+    )
     listen: Listen = Listen()
     next_hop: NextHopTable = NextHopTable()
     domains: Domains = Domains()

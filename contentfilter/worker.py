@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import uvloop
 
 from contentfilter.config import Config
-from contentfilter.daemon import DRAIN_SECONDS
 from contentfilter.domains import LocalDomains
 from contentfilter.inspectors import Inspector
 from contentfilter.inspectors.banned import BannedInspector, BannedSettings
@@ -46,7 +45,7 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     os.write(ready, b"r")
     os.close(ready)
     await stop.wait()
-    await listener.drain(DRAIN_SECONDS)
+    await listener.drain(config.drain_timeout)
     await asyncio.gather(*serving)
     await next_hop.close()
 
