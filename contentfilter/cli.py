@@ -48,7 +48,7 @@ def load(path: Path | None) -> Config:
 
 def print_json(values: Any) -> None:
     """One JSON document on stdout. ASCII only, so that nothing in it drives a terminal."""
-    click.echo(json.dumps(values, indent=2))
+    click.echo(json.dumps(values, indent=2, allow_nan=False))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -152,13 +152,16 @@ def config_check(path: Path | None) -> None:
 @json_option
 @click.option("--defaults", is_flag=True, help="Every key with its meaning and default, as a file to start from.")
 def config_show(path: Path | None, as_json: bool, defaults: bool) -> None:
-    """Show the configuration in effect, every key."""
+    """Show the configuration in effect, every key.
+
+    JSON has no infinity: with --json a level is a number, "inf" or "-inf".
+    """
     if defaults:
         click.echo(configuration.reference(), nl=False)
         return
     config = load(path)
     if as_json:
-        print_json(configuration.plain(config))
+        print_json(configuration.json_values(configuration.plain(config)))
     else:
         click.echo(configuration.show(config), nl=False)
 

@@ -107,17 +107,20 @@ def spamd_for(config: Config) -> SpamdInspector:
 
 def next_hop_for(config: Config) -> NextHop:
     """The way out."""
+    return NextHop(next_hop_settings(config))
+
+
+def next_hop_settings(config: Config) -> NextHopSettings:
+    """Where the way out leads, and how long we wait there."""
     hop = config.next_hop
-    return NextHop(
-        NextHopSettings(
-            address=hop.address,
-            hostname=config.hostname,
-            connect_timeout=hop.connect_timeout,
-            command_timeout=hop.command_timeout,
-            data_timeout=hop.data_timeout,
-            pool_size=hop.pool_size,
-            idle_timeout=hop.idle_timeout,
-        )
+    return NextHopSettings(
+        address=hop.address,
+        hostname=config.hostname,
+        connect_timeout=hop.connect_timeout,
+        command_timeout=hop.command_timeout,
+        data_timeout=hop.data_timeout,
+        pool_size=hop.pool_size,
+        idle_timeout=hop.idle_timeout,
     )
 
 
