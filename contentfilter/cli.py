@@ -29,7 +29,7 @@ config_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Configuration file; else $CONTENTFILTER_CONFIG, else /etc/contentfilter/contentfilter.toml.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
 def fail(message: str, status: int) -> NoReturn:
@@ -97,7 +97,10 @@ def make_state_directory(config: Config, file: Path) -> None:
 @click.option("--rcpt", "rcpts", multiple=True, help="Envelope recipient; may be repeated. Default: postmaster.")
 @click.argument("file", type=click.File("rb"))
 def check(path: Path | None, as_json: bool, mail_from: str, rcpts: tuple[str, ...], file: BinaryIO) -> None:
-    """Judge the message in FILE (- is stdin) as the daemon would; send and store nothing."""
+    """Judge a message as the daemon would.
+
+    FILE is the message, - is standard input. The whole journey but its end: nothing is sent and nothing is stored.
+    """
     from rich.console import Console  # noqa: PLC0415
 
     from contentfilter import presentation  # noqa: PLC0415
@@ -142,7 +145,10 @@ def config_group() -> None:
 @config_group.command("check")
 @config_option
 def config_check(path: Path | None) -> None:
-    """Say whether the configuration can be used; exit 78 if not."""
+    """Say whether the configuration can be used.
+
+    Exit 78 if not. Only the file is looked at; contentfilter doctor looks at what it names.
+    """
     load(path)
     click.echo(f"{configuration.path_in_use(path)}: ok")
 
@@ -175,7 +181,10 @@ def config_show(path: Path | None, as_json: bool, defaults: bool) -> None:
     help="Postfix's configuration directory, if it is not the default one.",
 )
 def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> None:
-    """Is each neighbour there, does it answer as it should, and what to do if not. Exit 1 if something failed."""
+    """Examine clamd, spamd, next hop and Postfix.
+
+    Is each there, does it answer as it should, and what to do if not. Exit 1 if something failed.
+    """
     from rich.console import Console  # noqa: PLC0415
 
     from contentfilter import presentation, worker  # noqa: PLC0415

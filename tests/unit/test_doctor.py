@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +17,7 @@ from contentfilter.doctor import Diagnosis, PostconfCommand, PostconfError, Stat
 from contentfilter.errors import InspectorError, NextHopError
 from contentfilter.finding import Finding, Kind, Test
 from contentfilter.inspectors.clamd import EICAR
+from tests.unit.users import locked_out, open_place
 
 KEYWORDS = ("XFORWARD", "DSN", "8BITMIME", "SMTPUTF8")
 
@@ -257,27 +256,11 @@ async def test_a_file_in_the_place_of_a_directory(tmp_path: Path) -> None:
     assert (got.state, got.found) == (State.ILL, f"{tmp_path}/quarantine is not a directory")
 
 
-@pytest.fixture
-def others_place() -> Iterator[Path]:
-    """A directory with a closed one in it; while the fixture lasts we are a user who may only look at the outer one."""
-    with tempfile.TemporaryDirectory(prefix="contentfilter-") as name:
-        place = Path(name)
-        place.chmod(0o755)
-        (place / "state").mkdir(mode=0o700)
-        if os.geteuid() != 0:
-            (place / "state").chmod(0)
-            yield place
-            (place / "state").chmod(0o700)
-            return
-        os.seteuid(65534)
-        try:
-            yield place
-        finally:
-            os.seteuid(0)
-
-
-async def test_a_user_who_may_not_look_is_told_so(others_place: Path) -> None:
-    found = await diagnoses(others_place / "state", Neighbours())
+async def test_a_user_who_may_not_look_is_told_so() -> None:
+    with open_place() as place:
+        (place / "state").mkdir()
+        with locked_out(place / "state"):
+            found = await diagnoses(place / "state", Neighbours())
     for about, problem in (("state_directory", "is not writable"), ("[quarantine] directory", "is hidden")):
         assert found[about].state is State.ILL
         assert problem in found[about].found
