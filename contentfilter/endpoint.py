@@ -10,7 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-_HOST_AND_PORT = re.compile(r"(?:\[(?P<literal>[^\[\]]+)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
+# Labels of 63 octets, as the DNS has them (RFC 1035 section 2.3.4): the resolver raises UnicodeError for others.
+_NAME = r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?"
+_HOST_AND_PORT = re.compile(rf"(?:\[(?P<literal>[^\[\]]+)\]|(?P<host>{_NAME})):(?P<port>[0-9]{{1,5}})")
 _LONGEST_PATH = 107
 """Bytes of a Unix socket's path (unix(7))."""
 
@@ -71,11 +73,9 @@ def _host_and_port(text: str, problem: str) -> tuple[str, int]:
         if text.count(":") > 1 and not text.startswith("["):
             problem += "; an IPv6 address stands in brackets"
         raise ValueError(problem)
-    try:
-        if match["literal"]:
+    if match["literal"]:
+        try:
             ipaddress.IPv6Address(match["literal"])
-        else:
-            match["host"].encode("idna")  # what the resolver would do with it, and fail
-    except ValueError:
-        raise ValueError(problem) from None
+        except ValueError:
+            raise ValueError(problem) from None
     return match["literal"] or match["host"], int(match["port"])

@@ -48,6 +48,7 @@ BAD_HOSTS = [
     "a..b:25",
     f"{'x' * 64}:25",
     "*:25",
+    "müller.example:25",
     "user@host:25",
     "/run/x:25",
 ]
@@ -115,3 +116,4 @@ def test_what_is_parsed_can_be_written_and_parsed_again(text: str) -> None:
             parsed = kind.parse(text)
             written = str(parsed)
             assert kind.parse(written) == parsed
+            parsed.host.encode("idna")  # as the resolver does, which raises no OSError
