@@ -398,15 +398,18 @@ def test_a_worker_has_as_long_as_the_configuration_says(monkeypatch: pytest.Monk
     assert supervisor._leaving == {4711: 1400.0 + daemon.CUT_SECONDS}
 
 
-async def test_a_transaction_that_takes_too_long_is_cut_off(running: Filter, hop: FakeNextHop) -> None:
-    running.configure({**NO_SCANNERS, "drain_timeout": 0.2})
-    running.reload()
-    await wait_for(lambda: any("reloaded" in line for line in running.log_lines()))
+async def test_a_transaction_that_takes_too_long_is_cut_off(hop: FakeNextHop, tmp_path: Path) -> None:
+    settings = {**NO_SCANNERS, "drain_timeout": 0.2}
+    hasty = Filter(tmp_path / "filter", next_hop_port=int(hop.address.rpartition(":")[2]), settings=settings)
+    await asyncio.to_thread(hasty.start)
     hold = Hold("250 2.0.0 Ok: queued as HELD")
     hop.script["dot"] = [hold]
-    sending = asyncio.create_task(asyncio.to_thread(send, running.port))
-    await asyncio.wait_for(hold.reached.wait(), PATIENCE)
-    assert await asyncio.to_thread(running.stop) == 0
+    sending = asyncio.create_task(asyncio.to_thread(send, hasty.port))
+    try:
+        await asyncio.wait_for(hold.reached.wait(), PATIENCE)
+    finally:
+        status = await asyncio.to_thread(hasty.stop)
+    assert status == 0
     with pytest.raises(smtplib.SMTPException):
         await sending
     hold.go.set()
