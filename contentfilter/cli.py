@@ -29,7 +29,7 @@ config_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Configuration file; else $CONTENTFILTER_CONFIG, else /etc/contentfilter/contentfilter.toml.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
 def fail(message: str, status: int) -> NoReturn:
@@ -48,7 +48,7 @@ def load(path: Path | None) -> Config:
 
 def print_json(values: Any) -> None:
     """One JSON document on stdout. ASCII only, so that nothing in it drives a terminal."""
-    click.echo(json.dumps(values, indent=2))
+    click.echo(json.dumps(values, indent=2, allow_nan=False))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,27 +60,34 @@ def cli() -> None:
 @cli.command()
 @config_option
 def serve(path: Path | None) -> None:
-    """Run in the foreground. SIGTERM finishes what is in hand, SIGHUP reloads."""
+    """Run in the foreground.
+
+    SIGTERM: finish what is in hand, within drain_timeout, and stop. SIGHUP: read the configuration file anew; one with
+    a mistake in it is refused, the log says why, and the old configuration stays in force.
+
+    Exit 78: the configuration is wrong. 71: a socket or directory is not to be had now. 70: a worker died at the start.
+    """
     from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
-    from contentfilter.daemon import Supervisor  # noqa: PLC0415
+    from contentfilter.daemon import StartError, Supervisor  # noqa: PLC0415
 
     config = load(path)
     file = configuration.path_in_use(path)
     reload: Callable[[], Config] = partial(configuration.load, file)
-    try:
-        prepare(config)
-        raise SystemExit(Supervisor(config, reload, worker.run).run())
-    except ConfigError as error:
-        fail(f"{file}: {error}", os.EX_CONFIG)
-
-
-def prepare(config: Config) -> None:
-    """Make what must be there before a daemon can run. Raises ConfigError."""
     maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
+    make_state_directory(config, file)
+    try:
+        raise SystemExit(Supervisor(config, reload, worker.run).run())
+    except StartError as error:
+        fail(f"{file}: {error}", error.status)
+
+
+def make_state_directory(config: Config, file: Path) -> None:
+    """Make it, or end in a way that a service manager tries again: a file system may be mounted late."""
     try:
         config.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"state_directory: {config.state_directory} cannot be made: {error.strerror}") from error
+        problem = f"{config.state_directory} cannot be made: {error.strerror}"
+        fail(f"{file}: state_directory: {problem}", os.EX_OSERR)
 
 
 @cli.command()
@@ -104,7 +111,10 @@ def check(
     rcpts: tuple[str, ...],
     file: BinaryIO,
 ) -> None:
-    """Judge the message in FILE (- is stdin) as the daemon would; send and store nothing."""
+    """Judge a message as the daemon would.
+
+    FILE is the message, - is standard input. The whole journey but its end: nothing is sent and nothing is stored.
+    """
     from rich.console import Console  # noqa: PLC0415
 
     from contentfilter import presentation  # noqa: PLC0415
@@ -161,7 +171,10 @@ def config_group() -> None:
 @config_group.command("check")
 @config_option
 def config_check(path: Path | None) -> None:
-    """Say whether the configuration can be used; exit 78 if not."""
+    """Say whether the configuration can be used.
+
+    Exit 78 if not. Only the file is looked at; contentfilter doctor looks at what it names.
+    """
     load(path)
     click.echo(f"{configuration.path_in_use(path)}: ok")
 
@@ -171,13 +184,16 @@ def config_check(path: Path | None) -> None:
 @json_option
 @click.option("--defaults", is_flag=True, help="Every key with its meaning and default, as a file to start from.")
 def config_show(path: Path | None, as_json: bool, defaults: bool) -> None:
-    """Show the configuration in effect, every key."""
+    """Show the configuration in effect, every key.
+
+    JSON has no infinity: with --json a level is a number, "inf" or "-inf".
+    """
     if defaults:
         click.echo(configuration.reference(), nl=False)
         return
     config = load(path)
     if as_json:
-        print_json(configuration.plain(config))
+        print_json(configuration.json_values(configuration.plain(config)))
     else:
         click.echo(configuration.show(config), nl=False)
 
@@ -191,7 +207,10 @@ def config_show(path: Path | None, as_json: bool, defaults: bool) -> None:
     help="Postfix's configuration directory, if it is not the default one.",
 )
 def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> None:
-    """Is each neighbour there, does it answer as it should, and what to do if not. Exit 1 if something failed."""
+    """Examine clamd, spamd, next hop and Postfix.
+
+    Is each there, does it answer as it should, and what to do if not. Exit 1 if something failed.
+    """
     from rich.console import Console  # noqa: PLC0415
 
     from contentfilter import presentation, worker  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The configuration: one frozen tree, one loader, every default in one place.
+"""The configuration: one frozen tree, one loader, the default of every key.
 
 TOML, strictly typed; an unknown key is an error. A :class:`ConfigError` says in one line which file, table and key are
 wrong and what would be right. `conf/contentfilter.toml` is :func:`reference` of this module, and a test holds that.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import math
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -19,7 +21,9 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from contentfilter import endpoint
 from contentfilter.decision import OnFailure
+from contentfilter.envelope import split_address
 from contentfilter.errors import ConfigError
 from contentfilter.inspectors.banned import (
     DEFAULT_EXTENSIONS,
@@ -55,29 +59,56 @@ def _tuple(value: object) -> object:
 
 
 def _endpoint(value: str) -> str:
-    """Accept host:port, [address]:port and unix:/path."""
-    if value.startswith("unix:"):
-        if value.startswith("unix:/"):
-            return value
-        raise ValueError(f'must be an absolute path such as "unix:/run/name.sock", not {value!r}')
-    host, colon, port = value.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f'must be "host:port" or "unix:/path", not {value!r}')
+    endpoint.Endpoint.parse(value)
     return value
 
 
 def _scheme_endpoint(value: str) -> str:
-    """Accept tcp:host:port and unix:/path."""
-    if value.startswith(("tcp:", "unix:")):
-        _endpoint(value.removeprefix("tcp:"))
-        return value
-    raise ValueError(f'must be "unix:/path" or "tcp:host:port", not {value!r}')
+    endpoint.SchemeEndpoint.parse(value)
+    return value
 
 
 def _domain(value: str) -> str:
     if not value or "@" in value or any(mark in value for mark in " \t*/"):
         raise ValueError(f'must be a domain such as "example.org", or ".example.org" for all below it, not {value!r}')
     return value.lower()
+
+
+_DOMAIN = re.compile(r"""[^\s@*?"'<>()\[\],:;/\\.]+(\.[^\s@*?"'<>()\[\],:;/\\.]+)*|\[[0-9A-Za-z.:]+\]""")
+_LOCAL_PART = re.compile(r"""[^\s@*"<>()\[\],:;\\]+|"[^\r\n]+\"""")
+_LIKE_A_DOMAIN = re.compile(r"(.+)\.[A-Za-z]{2,}")
+
+
+def _policy_key(key: str) -> str:
+    """Accept default, user@dom, user, user@ (the same), @dom, @.dom and @. - a user may have an +extension."""
+    local, domain = split_address(key)
+    if not local and (domain == "." or _DOMAIN.fullmatch(domain.removeprefix("."))):
+        return key
+    if not _LOCAL_PART.fullmatch(local) or (domain and not _DOMAIN.fullmatch(domain)):
+        raise ValueError(
+            'must be default, "user@example.org", "@example.org" for a domain, "@.example.org" for it and all below, '
+            'or "user@" for the user of that name in every domain'
+        )
+    if "@" not in key and _LIKE_A_DOMAIN.fullmatch(key):
+        raise ValueError(
+            f'looks like a domain without its @: write "@{key}" for the domain, '
+            f'or "{key}@" for the user of that name in every domain'
+        )
+    return key
+
+
+def _no_key_twice(policies: Mapping[str, Policy]) -> Mapping[str, Policy]:
+    names: dict[str, str] = {}
+    for key in policies:
+        other = names.setdefault(_lookup_form(key).lower(), key)
+        if other != key:
+            raise ValueError(f'"{other}" and "{key}" mean the same')
+    return policies
+
+
+def _lookup_form(key: str) -> str:
+    """How lookups name the entry: "user@" is how a postmaster writes a bare user whose name looks like a domain."""
+    return key.removesuffix("@")
 
 
 def _pattern(value: str) -> str:
@@ -91,6 +122,7 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 SchemeEndpoint = Annotated[str, AfterValidator(_scheme_endpoint)]
 DomainPattern = Annotated[str, AfterValidator(_domain)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
+PolicyKey = Annotated[str, AfterValidator(_policy_key)]
 HeaderTestKey = Annotated[HeaderTest, enum_by_value(HeaderTest)]
 FailureKey = Annotated[OnFailure, enum_by_value(OnFailure)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -291,6 +323,10 @@ class Config(Table):
         description="our name in header fields and greetings; empty: the host's own",
     )
     workers: int = Field(default=0, ge=0, le=256, description="processes; 0: one a core")
+    drain_timeout: Seconds = Field(
+        default=300.0,
+        description="seconds to finish what is in hand at a stop or reload; the unit's TimeoutStopSec has to be longer",
+    )
     listen: Listen = Listen()
     next_hop: NextHopTable = NextHopTable()
     domains: Domains = Domains()
@@ -300,7 +336,9 @@ class Config(Table):
     spamassassin: SpamAssassin = SpamAssassin()
     banned: Banned = Banned()
     header: Header = Header()
-    policy: Mapping[str, Policy] = Field(default={}, description="settings by recipient")
+    policy: Annotated[Mapping[PolicyKey, Policy], AfterValidator(_no_key_twice)] = Field(
+        default={}, description="settings by recipient"
+    )
     quarantine: Quarantine = Quarantine()
     log: Log = Log()
 
@@ -312,7 +350,7 @@ class Config(Table):
     @property
     def recipient_policies(self) -> dict[str, Policy]:
         """`[policy."..."]` other than the default."""
-        return {key: entry for key, entry in self.policy.items() if key != "default"}
+        return {_lookup_form(key): entry for key, entry in self.policy.items() if key != "default"}
 
 
 def path_in_use(given: Path | None) -> Path:
@@ -354,6 +392,7 @@ def _complete(config: Config) -> Config:
         update={
             "hostname": config.hostname or socket.getfqdn(),
             "workers": config.workers or len(os.sched_getaffinity(0)),
+            "policy": {"default": config.default_policy, **config.policy},
             "quarantine": config.quarantine.model_copy(update={"directory": directory, "database": database}),
         }
     )
@@ -362,7 +401,10 @@ def _complete(config: Config) -> Config:
 def _first_error(error: ValidationError) -> str:
     first = error.errors()[0]
     *tables, key = [str(step) for step in first["loc"] if not isinstance(step, int)] or [""]
-    place = f"[{'.'.join(_quoted(table) for table in tables)}] {key}" if tables else key
+    names_of_tables = ".".join(_quoted(table) for table in tables)
+    place = f"[{names_of_tables}] {key}" if tables else key
+    if key == "[key]":  # pydantic's way to say that the name of a table is wrong
+        place = f"[{names_of_tables}]"
     if first["type"] == "extra_forbidden":
         return f"{place}: unknown key{_nearest(key, tables)}"
     problem = _PLAIN_WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
@@ -413,6 +455,15 @@ def _set_values(entry: BaseModel) -> dict[str, Any]:
     return {name: _plain_value(getattr(entry, name)) for name in sorted(entry.model_fields_set)}
 
 
+def json_values(value: Any) -> Any:
+    """Plain values as JSON can say them: it has no infinity, so that inf and -inf become these words."""
+    if isinstance(value, dict):
+        return {key: json_values(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [json_values(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def show(config: Config) -> str:
     """The configuration in effect, as TOML."""
     return tomli_w.dumps(plain(config))
@@ -441,6 +492,9 @@ def reference() -> str:
         "#kill_level = 5.0",
         '#[policy."@example.org"]',
         '#spam_subject_tag2 = "***SPAM*** "',
+        "# A user of that name, in whatever domain.",
+        '#[policy."postmaster@"]',
+        '#spam_action = "pass"',
         '#[policy."@.example.org"]',
         '#spam_action = "pass"',
     ]

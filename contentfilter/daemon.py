@@ -2,7 +2,8 @@
 
 The sockets are bound once and inherited, so no connection is refused while a worker is restarted or the configuration
 is reloaded: what arrives meanwhile waits in the kernel's queue. A reload is a change of guard: new workers start with
-the new configuration, the old ones finish what they have in hand. A configuration that cannot be read changes nothing.
+the new configuration, and once they serve the old ones finish what they have in hand. A configuration that cannot be
+read, or with which no worker comes up, changes nothing.
 
 The supervisor does nothing else. It holds no message, runs no event loop and no threads, so that it can fork.
 """
@@ -19,39 +20,73 @@ import stat
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from contentfilter import maillog
 from contentfilter.config import Config
+from contentfilter.endpoint import Endpoint
 from contentfilter.errors import ConfigError
 
 _log = logging.getLogger("contentfilter.daemon")
 
 BACKLOG = 512
-DRAIN_SECONDS = 60.0
-"""How long a worker may take to finish what it has in hand."""
+READY_SECONDS = 60.0
+"""How long workers may take until they serve."""
+CUT_SECONDS = 10.0
+"""How long a worker has beyond its drain timeout to cut off what is left, before it is killed."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 """Seconds before a worker that died is started again; doubled each time it dies young."""
 YOUNG = 60.0
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 Work = Callable[[Config, tuple[socket.socket, ...], int], None]
 """What a worker process does until SIGTERM: serve the sockets, and write one byte to the descriptor when ready."""
 
 
+class StartError(Exception):
+    """We cannot serve, for a reason that may go away. status: of sysexits.h, never that of a wrong configuration."""
+
+    def __init__(self, message: str, status: int = os.EX_OSERR) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 @dataclass(slots=True)
 class _Slot:
-    """A worker's place: the process in it, and when the next may start if it died."""
+    """A worker's place: the process in it, and when the next may start if it died.
+
+    ready: the descriptor that tells whether the process serves, -1 once it is known.
+    """
 
     pid: int = 0
+    ready: int = -1
     started: float = 0.0
     pause: float = FIRST_PAUSE
     due: float = 0.0
+
+    def serves(self) -> bool:
+        """Whether the worker said that it serves. Raises StartError if it died before."""
+        if self.ready >= 0:
+            try:
+                said = os.read(self.ready, 1)
+            except BlockingIOError:
+                return False
+            self.forget()
+            if not said:
+                raise StartError(f"worker {self.pid} died before it served; the log above says why", os.EX_SOFTWARE)
+        return True
+
+    def forget(self) -> None:
+        """Close the descriptor."""
+        if self.ready >= 0:
+            os.close(self.ready)
+            self.ready = -1
 
 
 @dataclass(slots=True)
@@ -68,19 +103,26 @@ class Supervisor:
     _slots: list[_Slot] = field(default_factory=list)
     _leaving: dict[int, float] = field(default_factory=dict)
     """Workers told to finish, with the time at which patience ends."""
-    _ready: tuple[int, int] = (-1, -1)
 
     def run(self) -> int:
-        """Serve until SIGTERM or SIGINT. Returns the exit status. Raises ConfigError if a socket cannot be bound."""
+        """Serve until SIGTERM or SIGINT. Returns the exit status.
+
+        Raises StartError if a socket cannot be bound, or if a worker dies before all of them served.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        self._ready = os.pipe()
-        self._bind(self.config)
+        self._sockets = self._opened(self.config)
         gc.collect()
         gc.freeze()
         self._fill()
-        self._await_ready()
-        notify_systemd("READY=1")
-        _log.info("ready: %d workers on %s", self.config.workers, ", ".join(self.config.listen.addresses))
+        try:
+            serving = self._await_ready()
+        except StartError:
+            self._stop()
+            raise
+        if serving:
+            notify_systemd("READY=1")
+            _log.info("ready: %d workers on %s", self.config.workers, ", ".join(self.config.listen.addresses))
+        self._reap()
         while self._turn(signal.sigtimedwait(_SIGNALS, self._next_deadline())):
             pass
         return self._stop()
@@ -102,20 +144,26 @@ class Supervisor:
         moments = [slot.due for slot in self._slots if not slot.pid] + list(self._leaving.values())
         return max(0.05, min(moments, default=now + 60.0) - now)
 
-    def _bind(self, config: Config) -> None:
-        wanted = config.listen.addresses
-        fresh: dict[str, socket.socket] = {}
-        try:
-            for address in wanted:
-                if address not in self._sockets:
-                    fresh[address] = bind(address, int(config.listen.unix_mode, 8))
-        except OSError as error:
-            for sock in fresh.values():
-                sock.close()
-            raise ConfigError(f"[listen] addresses: cannot listen on {address}: {error.strerror or error}") from error
-        for address in [address for address in self._sockets if address not in wanted]:
-            self._sockets.pop(address).close()
-        self._sockets.update(fresh)
+    def _opened(self, config: Config) -> dict[str, socket.socket]:
+        """A socket for each address: the one that is open already, or a new one. Raises StartError."""
+        sockets = {one: self._sockets[one] for one in config.listen.addresses if one in self._sockets}
+        for address in config.listen.addresses:
+            if address not in sockets:
+                try:
+                    sockets[address] = bind(address, int(config.listen.unix_mode, 8))
+                except OSError as error:
+                    self._close({one: sock for one, sock in sockets.items() if one not in self._sockets})
+                    problem = f"cannot listen on {address}: {error.strerror or error}"
+                    raise StartError(f"[listen] addresses: {problem}") from error
+        return sockets
+
+    @staticmethod
+    def _close(sockets: Mapping[str, socket.socket]) -> None:
+        """Close sockets, and remove the files of those that had one."""
+        for address, sock in sockets.items():
+            sock.close()
+            if path := Endpoint.parse(address).path:
+                Path(path).unlink(missing_ok=True)
 
     def _fill(self) -> None:
         """Start a worker in each empty slot whose time has come."""
@@ -124,21 +172,25 @@ class Supervisor:
         now = time.monotonic()
         for slot in self._slots:
             if not slot.pid and slot.due <= now:
-                slot.pid = self._fork()
                 slot.started = now
+                slot.pid, slot.ready = self._fork()
 
-    def _fork(self) -> int:
+    def _fork(self) -> tuple[int, int]:
+        """A new worker, and the descriptor from which comes one byte when it serves, or the end if it died."""
         sys.stdout.flush()
         sys.stderr.flush()
+        ready, tell = os.pipe()
         pid = os.fork()
         if pid:
-            return pid
+            os.close(tell)
+            os.set_blocking(ready, False)
+            return pid, ready
         status = 70
         try:
-            os.close(self._ready[0])
+            # The worker keeps its copy of the reading end, so that it can say "ready" when nobody listens any more.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            self.work(self.config, tuple(self._sockets.values()), self._ready[1])
+            self.work(self.config, tuple(self._sockets.values()), tell)
             status = 0
         except BaseException:
             _log.critical("worker died:\n%s", traceback.format_exc())
@@ -146,45 +198,65 @@ class Supervisor:
             logging.shutdown()
             os._exit(status)  # never return into the supervisor's frames
 
-    def _await_ready(self) -> None:
-        """Wait until every worker said that it serves, or one of them died."""
-        for _ in self._slots:
-            os.set_blocking(self._ready[0], False)
-            while not self._one_is_ready():
-                received = signal.sigtimedwait(_SIGNALS, 0.02)
-                if received and received.si_signo != signal.SIGCHLD:
-                    signal.raise_signal(received.si_signo)
-                    return
-                if received:
-                    return
+    def _await_ready(self) -> bool:
+        """Wait until every worker serves; false as soon as we are told to stop. Raises StartError if one dies before.
 
-    def _one_is_ready(self) -> bool:
-        try:
-            return bool(os.read(self._ready[0], 1))
-        except BlockingIOError:
-            return False
+        The signal to stop stays pending, and so does SIGHUP.
+        """
+        deadline = time.monotonic() + READY_SECONDS
+        waiting = list(self._slots)
+        while waiting := [slot for slot in waiting if not slot.serves()]:
+            if signal.sigpending() & _STOP_SIGNALS:
+                return False
+            if time.monotonic() > deadline:
+                raise StartError(f"a worker did not serve within {READY_SECONDS:g} s", os.EX_SOFTWARE)
+            signal.sigtimedwait({signal.SIGCHLD}, 0.02)
+        return True
 
     def _reload(self) -> None:
         notify_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             config = self.load()
-            self._bind(config)
-        except ConfigError as error:
+            self._change_guard(config)
+        except (ConfigError, StartError) as error:
             _log.error("reload refused, the old configuration stays: %s", error)
         else:
-            self.config = config
-            maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
-            old, self._slots = self._slots, []
-            self._fill()
-            self._dismiss(slot.pid for slot in old if slot.pid)
             _log.info("reloaded")
         notify_systemd("READY=1")
 
-    def _dismiss(self, pids: Iterable[int]) -> None:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-            self._leaving[pid] = time.monotonic() + DRAIN_SECONDS + 5.0
+    def _change_guard(self, config: Config) -> None:
+        """Put new workers in the place of the old ones, who go once the new ones serve.
+
+        Raises StartError if they cannot; then everything is as before.
+        """
+        before = (self.config, self._sockets, self._slots)
+        old_config, old_sockets, old_slots = before
+        sockets = self._opened(config)
+        self.config, self._sockets, self._slots = config, sockets, []
+        _set_up_log(config)
+        self._fill()
+        try:
+            self._await_ready()
+        except StartError:
+            self._dismiss(self._slots)
+            self.config, self._sockets, self._slots = before
+            self._close({one: sock for one, sock in sockets.items() if one not in old_sockets})
+            _set_up_log(old_config)
+            raise
+        self._dismiss(old_slots, old_config.drain_timeout)
+        self._close({one: sock for one, sock in old_sockets.items() if one not in sockets})
+        if config.listen.unix_mode != old_config.listen.unix_mode:
+            _change_modes(sockets, int(config.listen.unix_mode, 8))
+
+    def _dismiss(self, slots: Iterable[_Slot], drain_timeout: float | None = None) -> None:
+        """Tell workers to finish; after drain_timeout seconds (None: as configured) and some more they are killed."""
+        patience = (self.config.drain_timeout if drain_timeout is None else drain_timeout) + CUT_SECONDS
+        for slot in slots:
+            slot.forget()
+            if slot.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(slot.pid, signal.SIGTERM)
+                self._leaving[slot.pid] = time.monotonic() + patience
 
     def _cut_the_late(self) -> None:
         now = time.monotonic()
@@ -192,7 +264,7 @@ class Supervisor:
             _log.warning("worker %d did not finish in time", pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            self._leaving[pid] = now + DRAIN_SECONDS
+            self._leaving[pid] = now + CUT_SECONDS
 
     def _reap(self) -> None:
         while True:
@@ -211,6 +283,7 @@ class Supervisor:
             if slot.pid == pid:
                 slot.pause = min(slot.pause * 2, LONGEST_PAUSE) if now - slot.started < YOUNG else FIRST_PAUSE
                 slot.pid, slot.due = 0, now + slot.pause
+                slot.forget()
                 _log.error(
                     "worker %d ended unasked (%s); a new one starts in %.1f s",
                     pid, _how_it_ended(status), slot.pause,
@@ -220,29 +293,39 @@ class Supervisor:
         notify_systemd("STOPPING=1")
         for sock in self._sockets.values():
             sock.close()
-        self._dismiss(slot.pid for slot in self._slots if slot.pid)
+        self._dismiss(self._slots)
+        self._reap()
         while self._leaving:
             signal.sigtimedwait(_SIGNALS, self._next_deadline())
             self._reap()
             self._cut_the_late()
-        for address in self._sockets:
-            if address.startswith("unix:"):
-                Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+        self._close(self._sockets)
         _log.info("stopped")
         return 0
 
 
+def _set_up_log(config: Config) -> None:
+    maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
+
+
+def _change_modes(addresses: Iterable[str], mode: int) -> None:
+    for address in addresses:
+        if path := Endpoint.parse(address).path:
+            with suppress(FileNotFoundError):  # somebody removed it, and the socket is unreachable whatever its mode
+                Path(path).chmod(mode)
+
+
 def bind(address: str, unix_mode: int) -> socket.socket:
-    """A non-blocking listening socket on "host:port", "[address]:port" or "unix:/path". Raises OSError.
+    """A non-blocking listening socket on "host:port", "[address]:port" or "unix:/path". Raises OSError, ValueError.
 
     A Unix socket that a dead process left behind is replaced; one that somebody serves is not, nor any other file.
     """
-    if address.startswith("unix:"):
-        sock = _bind_unix(Path(address.removeprefix("unix:")), unix_mode)
+    endpoint = Endpoint.parse(address)
+    if endpoint.path:
+        sock = _bind_unix(Path(endpoint.path), unix_mode)
     else:
-        host, _, port = address.rpartition(":")
         family, kind, protocol, _, target = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         sock = socket.socket(family, kind, protocol)
         try:

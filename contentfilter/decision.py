@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from contentfilter import reply
@@ -215,20 +215,34 @@ def single_reply(outcomes: Sequence[Outcome]) -> tuple[Reply, tuple[Outcome, ...
     refused = tuple(outcome for outcome in outcomes if outcome.refused)
     if len(refused) == len(outcomes):
         return replies[0], ()
-    delivered = [outcome.reply for outcome in outcomes if outcome.verdict.action is Action.PASS and not outcome.refused]
+    delivered = [outcome.reply for outcome in outcomes if _served(outcome)]
     kept = [answer for answer in replies if answer.positive]
     return (delivered or kept)[0], refused
 
 
-def copy_is_void(outcomes: Sequence[Outcome], *, single: bool) -> bool:
+def copy_is_void(outcomes: Sequence[Outcome], answer: Reply | None) -> bool:
     """Whether everybody for whom a quarantine copy was kept will be tried again, so that each retry would add one.
 
-    single: the door gives one reply for all, so one 4xx brings back all.
+    answer: the one reply of a door that has only one, which brings back all; None where each recipient has one.
     """
     kept_for = [outcome for outcome in outcomes if outcome.verdict.quarantine]
-    if single:
-        return bool(kept_for) and any(outcome.reply.temporary for outcome in outcomes)
+    if answer is not None:
+        return bool(kept_for) and answer.temporary
     return bool(kept_for) and all(outcome.reply.temporary for outcome in kept_for)
+
+
+def as_told(outcomes: Sequence[Outcome], answer: Reply) -> Sequence[Outcome]:
+    """What became of the recipients in the light of a single reply: one 4xx, and who is not served yet waits."""
+    if not answer.temporary:
+        return outcomes
+    return [
+        Outcome(one.recipient, replace(one.verdict, quarantine=False), one.reply if _served(one) else answer)
+        for one in outcomes
+    ]
+
+
+def _served(outcome: Outcome) -> bool:
+    return outcome.verdict.action is Action.PASS and outcome.reply.positive
 
 
 def format_level(level: float) -> str:

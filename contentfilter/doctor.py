@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Protocol
 
 from contentfilter.config import Config
 from contentfilter.domains import LocalDomains
+from contentfilter.endpoint import Endpoint
 from contentfilter.errors import InspectorError, NextHopError
 from contentfilter.inspectors.clamd import EICAR, ClamdInspector
 from contentfilter.inspectors.spamd import SpamdInspector
@@ -26,6 +28,8 @@ from contentfilter.unpack.openers import missing_helpers
 
 _POSTCONF_SECONDS = 20
 _GTUBE_SCORE = 5.0
+_AS_WHOM = "run doctor as the filter's user or root; the directory has to belong to the filter's user"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class State(Enum):
@@ -57,6 +61,10 @@ class Postconf(Protocol):
         """The -o options of master.cf, as "service/type/parameter": value."""
         ...
 
+    def services(self) -> Sequence[str]:
+        """The services of master.cf, as "service/type"."""
+        ...
+
 
 class PostconfError(Exception):
     """Postfix's configuration cannot be asked for."""
@@ -76,6 +84,10 @@ class PostconfCommand:
         """The -o options of master.cf. Raises PostconfError."""
         pairs = (line.partition(" =") for line in self._run("-P").splitlines())
         return {name.strip(): value.strip() for name, _, value in pairs}
+
+    def services(self) -> Sequence[str]:
+        """The services of master.cf, each its name and type. Raises PostconfError."""
+        return ["/".join(line.split()[:2]) for line in self._run("-M").splitlines()]
 
     def _run(self, *arguments: str) -> str:
         program = shutil.which("postconf", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -119,12 +131,19 @@ def _directories(config: Config) -> Iterator[Diagnosis]:
         ("state_directory", config.state_directory),
         ("[quarantine] directory", config.quarantine.directory),
     ):
-        place = path if path.exists() else path.parent
-        if os.access(place, os.W_OK | os.X_OK):
-            yield Diagnosis(about, State.WELL, f"{path} is writable" if path.exists() else f"{path} will be made")
-        else:
-            advice = "make it, owned by the user that the filter runs as; doctor looks as the user that you are"
-            yield Diagnosis(about, State.ILL, f"{path} is missing or not writable", advice)
+        yield _directory(about, path)
+
+
+def _directory(about: str, path: Path) -> Diagnosis:
+    try:
+        place = next(one for one in (path, *path.parents) if one.exists())
+    except PermissionError:
+        return Diagnosis(about, State.ILL, f"{path} is hidden from the user that you are", _AS_WHOM)
+    if not place.is_dir():
+        return Diagnosis(about, State.ILL, f"{place} is not a directory", f"set {about} to another place")
+    if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
+        return Diagnosis(about, State.ILL, f"{place} is not writable for the user that you are", _AS_WHOM)
+    return Diagnosis(about, State.WELL, f"{path} is writable" if place == path else f"{path} will be made")
 
 
 def _openers() -> Iterator[Diagnosis]:
@@ -204,18 +223,45 @@ def _postfix(config: Config, postconf: Postconf) -> Iterator[Diagnosis]:
 def _loop(config: Config, postconf: Postconf) -> Diagnosis:
     """Whether what we reinject comes back to us."""
     about = "reinjection port"
-    port = config.next_hop.address.rpartition(":")[2]
-    filters = [
-        value
-        for name, value in postconf.overrides().items()
-        if name.split("/")[0].rpartition(":")[2] == port and name.endswith("/inet/content_filter")
-    ]
-    if not filters:
-        filters = [postconf.main("content_filter")]
-    if filters == [""]:
-        return Diagnosis(about, State.WELL, "has no content_filter")
-    advice = f"mail will loop: put  -o content_filter=  below the service on port {port} in master.cf"
-    return Diagnosis(about, State.ILL, f"content_filter is {filters[0]} on port {port}", advice)
+    address = Endpoint.parse(config.next_hop.address)
+    services = _serving(address, postconf.services())
+    if not services:
+        advice = "add the reinjection service of master.cf.example to master.cf, unless the next hop is another host"
+        return Diagnosis(about, State.ODD, f"no service in master.cf listens on {address}", advice)
+    overrides = postconf.overrides()
+    general = postconf.main("content_filter")
+    for service in services:
+        content_filter = overrides.get(f"{service}/content_filter", general)
+        if content_filter:
+            advice = f"mail will loop: put  -o content_filter=  below {service} in master.cf"
+            return Diagnosis(about, State.ILL, f"content_filter of {service} is {content_filter}", advice)
+    return Diagnosis(about, State.WELL, f"{', '.join(services)} has no content_filter")
+
+
+def _serving(address: Endpoint, services: Iterable[str]) -> list[str]:
+    """Those of the services, each "name/type", that listen on the address."""
+    if address.path:
+        # Postfix makes its Unix sockets in the directories private and public of its queue, by the service's name.
+        return [one for one in services if one == f"{Path(address.path).name}/unix"]
+    found = []
+    for service in services:
+        name, _, kind = service.rpartition("/")
+        host, _, port = name.rpartition(":")
+        if kind == "inet" and _port(port) == address.port and _same_host(host.strip("[]"), address.host):
+            found.append(service)
+    return found
+
+
+def _port(text: str) -> int:
+    try:
+        return int(text) if text.isdecimal() else socket.getservbyname(text, "tcp")
+    except OSError:
+        return 0
+
+
+def _same_host(service: str, ours: str) -> bool:
+    """Whether a service on this host ("": all) is reached by that name or address; loopback has several."""
+    return service in {"", ours} or {service, ours} <= _LOOPBACK
 
 
 def _address_mappings(postconf: Postconf) -> Diagnosis:

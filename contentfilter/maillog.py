@@ -1,7 +1,7 @@
-"""The mail log: one function per kind of event, the message's id first.
+"""The mail log: one function per kind of event in a message's journey, the message's id first.
 
 Lines start as amavis's do, so that what people grep for keeps working. Whatever came from outside is made harmless
-first: control characters and line ends become "?".
+first: control characters and line ends show as escapes.
 """
 
 from __future__ import annotations
@@ -16,30 +16,29 @@ from dataclasses import dataclass
 from contentfilter.decision import Outcome, format_level
 from contentfilter.envelope import Client, Envelope
 from contentfilter.errors import FilterError
+from contentfilter.printable import printable
 from contentfilter.verdict import Action
 
 _log = logging.getLogger("contentfilter")
 
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _QUEUED_AS = re.compile(r"\bqueued as (\w+)")
 _WORDS = {Action.PASS: "Passed", Action.DISCARD: "Blocked", Action.REJECT: "Blocked", Action.DEFER: "Deferred"}
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What every line about one message tells. size in bytes; score None: not scored."""
+    """What every line about a message tells. mail_id: that of a copy, too; size: bytes; score: None if unscored."""
 
     mail_id: str
     envelope: Envelope
     message_id: str
     size: int
     score: float | None
-    quarantine_id: str | None = None
 
 
 def safe(text: str, limit: int = 250) -> str:
     """Text from outside, fit for a log line."""
-    return _UNSAFE.sub("?", text[:limit])
+    return printable(text[:limit])
 
 
 def judged(facts: Facts, outcomes: Sequence[Outcome], milliseconds: int) -> None:
@@ -71,8 +70,8 @@ def _client(client: Client) -> str:
 
 def _tail(facts: Facts, outcome: Outcome) -> str:
     words = []
-    if facts.quarantine_id and outcome.verdict.quarantine:
-        words.append(f"quarantine: {facts.quarantine_id}")
+    if outcome.verdict.quarantine and not outcome.reply.temporary:
+        words.append(f"quarantine: {facts.mail_id}")
     if facts.envelope.client.ident:
         words.append(f"Queue-ID: {safe(facts.envelope.client.ident)}")
     if facts.message_id:
@@ -123,12 +122,13 @@ def reported(mail_id: str, sender: str, recipients: Sequence[str]) -> None:
     )
 
 
-def unreported(mail_id: str, recipients: Sequence[str], why: str, quarantine_id: str | None) -> None:
-    """Refused for recipients of whom no report may or can be sent."""
-    kept = f", kept in quarantine as {quarantine_id}" if quarantine_id else ""
+def unreported(mail_id: str, recipients: Sequence[str], why: str, quarantine_id: str) -> None:
+    """Refused for recipients of whom no report may or can be sent: kept instead."""
+    addresses = ",".join(f"<{safe(recipient)}>" for recipient in recipients)
     _log.warning(
-        "(%s) refused for %s without a report: %s%s", mail_id, ",".join(f"<{safe(r)}>" for r in recipients), why, kept
-    )
+        "(%s) refused for %s without a report: %s, kept in quarantine as %s",
+        mail_id, addresses, safe(why, 500), quarantine_id,
+    )  # fmt: skip
 
 
 def set_up(destination: str, level: str, syslog_address: str = "/dev/log") -> None:
@@ -141,6 +141,8 @@ def set_up(destination: str, level: str, syslog_address: str = "/dev/log") -> No
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(levelname).1s %(process)d %(message)s"))
+    for old in _log.handlers:
+        old.close()
     _log.handlers[:] = [handler]
     _log.propagate = False
     _log.setLevel(level.upper())

@@ -46,6 +46,11 @@ class HeaderEdits:
     prepend: bytes = b""
     replacements: tuple[Replacement, ...] = ()
 
+    @property
+    def growth(self) -> int:
+        """By how many bytes the message becomes longer; negative if shorter."""
+        return len(self.prepend) + sum(len(one.text) - (one.end - one.start) for one in self.replacements)
+
 
 class Message:
     """The raw bytes of one message, read-only. Close it, or use it as a context manager."""

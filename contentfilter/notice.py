@@ -131,8 +131,9 @@ def _delivery_status(envelope: Envelope, refused: Sequence[Refusal], hostname: s
 
 def _message_fields(envelope: Envelope, hostname: str) -> Iterator[tuple[str, str]]:
     client = envelope.client
-    if envelope.envid:
-        yield "Original-Envelope-Id", xtext.decode(envelope.envid)
+    envid = xtext.decode(envelope.envid or "")
+    if envid.strip():
+        yield "Original-Envelope-Id", envid
     yield "Reporting-MTA", f"dns; {hostname}"
     if client.name or client.helo or client.addr:
         yield "Received-From-MTA", f"dns; {client.name or client.helo or f'[{client.addr}]'}"

@@ -1,7 +1,8 @@
 """The page: the journey of one message, top to bottom.
 
-Each numbered step is one call. What is decided is decided in :mod:`contentfilter.decision`; what is known of the
-message is found by the inspectors; this module only says what comes after what, and who pays when a step fails:
+The numbers are those of the package docstring. What is decided is decided in :mod:`contentfilter.decision`; what is
+known of the message is found by the inspectors; this module only says what comes after what, and who pays when a step
+fails:
 
 - before anything was sent, a failure defers the message for everybody;
 - a quarantine copy or a group that fails takes only its own recipients with it;
@@ -17,7 +18,17 @@ from dataclasses import dataclass, replace
 from typing import Protocol as Interface
 
 from contentfilter import maillog, reply
-from contentfilter.decision import Evidence, OnFailure, Outcome, copy_is_void, decide, must_wait, single_reply, wants
+from contentfilter.decision import (
+    Evidence,
+    OnFailure,
+    Outcome,
+    as_told,
+    copy_is_void,
+    decide,
+    must_wait,
+    single_reply,
+    wants,
+)
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, QuarantineError
@@ -95,7 +106,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Who and what we are. message sizes in bytes, inspect_timeout in seconds; on_failure by inspector."""
+    """Who and what we are. inspect_timeout: seconds; on_failure: by inspector."""
 
     hostname: str
     local: LocalDomains
@@ -138,7 +149,8 @@ class Pipeline:
         case.opened.close()
         outcomes = await self._carry_out(case)  # 6 to 8
         answers = await self._answer(case, outcomes)  # 9 and 11
-        self._log(case, outcomes, time.monotonic() - began)  # 10
+        told = outcomes if envelope.protocol is Protocol.LMTP else as_told(outcomes, answers[0])
+        maillog.judged(_facts(case), told, round((time.monotonic() - began) * 1000))  # 10
         return answers
 
     async def judge(self, mail_id: str, envelope: Envelope, message: Message) -> Case:
@@ -251,19 +263,18 @@ class Pipeline:
         if not header.complete:  # no foreign copy of our fields may hide behind the limit
             header = await asyncio.to_thread(parse_header, case.message.buffer)
         edits = edits_for(case.message.buffer, header, marking, received, self._site.hostname)
-        size = len(case.message) + len(edits.prepend)
+        size = len(case.message) + edits.growth
         return await self._next_hop.send(case.envelope, recipients, lambda: case.message.edited(edits), size)
 
     async def _answer(self, case: Case, outcomes: Sequence[Outcome]) -> tuple[Reply, ...]:
-        single = case.envelope.protocol is not Protocol.LMTP
-        if copy_is_void(outcomes, single=single):
+        answer = None
+        if case.envelope.protocol is not Protocol.LMTP:
+            answer, refused = single_reply(outcomes)
+            if refused and not await self._account_for(case, refused):
+                answer = reply.MIXED_DEFERRAL
+        if copy_is_void(outcomes, answer):
             await self._withdraw(case)
-        if not single:
-            return tuple(outcome.reply for outcome in outcomes)
-        answer, refused = single_reply(outcomes)
-        if refused and not await self._account_for(case, refused):
-            answer = reply.MIXED_DEFERRAL
-        return (answer,)
+        return tuple(outcome.reply for outcome in outcomes) if answer is None else (answer,)
 
     async def _withdraw(self, case: Case) -> None:
         try:
@@ -294,6 +305,7 @@ class Pipeline:
             case.message,
             hostname=self._site.hostname,
             mail_id=case.mail_id,
+            subject=_text(case, "subject"),
             with_body=all(outcome.verdict.category < Category.UNCHECKED for outcome in refused),
         )
         (answer,) = await self._next_hop.send(envelope, (sender,), lambda: iter((report,)), len(report))
@@ -312,18 +324,6 @@ class Pipeline:
         maillog.unreported(case.mail_id, _addresses(refused), why, mail_id)
         return True
 
-    def _log(self, case: Case, outcomes: Sequence[Outcome], seconds: float) -> None:
-        kept = any(verdict.quarantine for verdict in case.verdicts)
-        facts = maillog.Facts(
-            mail_id=case.mail_id,
-            envelope=case.envelope,
-            message_id=_text(case, "message-id"),
-            size=len(case.message),
-            score=case.score,
-            quarantine_id=case.mail_id if kept else None,
-        )
-        maillog.judged(facts, outcomes, round(seconds * 1000))
-
 
 def _pairs(case: Case) -> list[tuple[Recipient, Verdict]]:
     return list(zip(case.envelope.recipients, case.verdicts, strict=True))
@@ -332,6 +332,10 @@ def _pairs(case: Case) -> list[tuple[Recipient, Verdict]]:
 def _text(case: Case, name: str) -> str:
     field = case.tree.header.get(name)
     return field.text if field else ""
+
+
+def _facts(case: Case) -> maillog.Facts:
+    return maillog.Facts(case.mail_id, case.envelope, _text(case, "message-id"), len(case.message), case.score)
 
 
 def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verdict]]) -> Record:

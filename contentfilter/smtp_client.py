@@ -17,6 +17,7 @@ from aiosmtplib import SMTPResponse, SMTPResponseException
 from aiosmtplib.protocol import SMTPProtocol
 
 from contentfilter import reply
+from contentfilter.endpoint import Endpoint
 from contentfilter.errors import NextHopError
 from contentfilter.reply import Reply
 
@@ -255,10 +256,8 @@ async def _connected(address: str, seconds: float) -> _Protocol:
 
 def host_and_port(address: str) -> tuple[str, int]:
     """Take "host:port" or "[::1]:port" apart. Raises ValueError."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal():
-        raise ValueError(f"{address!r} is not host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    endpoint = Endpoint.parse(address)
+    return endpoint.host, endpoint.port
 
 
 @contextlib.asynccontextmanager

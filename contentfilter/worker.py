@@ -12,7 +12,6 @@ from contextlib import suppress
 import uvloop
 
 from contentfilter.config import Config
-from contentfilter.daemon import DRAIN_SECONDS
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import InspectorError
 from contentfilter.inspectors import Inspector
@@ -53,7 +52,7 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     os.write(ready, b"r")
     os.close(ready)
     await stop.wait()
-    await listener.drain(DRAIN_SECONDS)
+    await listener.drain(config.drain_timeout)
     await asyncio.gather(*serving)
     await box.close()
     await next_hop.close()
@@ -143,17 +142,20 @@ def spamd_for(config: Config) -> SpamdInspector:
 
 def next_hop_for(config: Config) -> NextHop:
     """The way out."""
+    return NextHop(next_hop_settings(config))
+
+
+def next_hop_settings(config: Config) -> NextHopSettings:
+    """Where the way out leads, and how long we wait there."""
     hop = config.next_hop
-    return NextHop(
-        NextHopSettings(
-            address=hop.address,
-            hostname=config.hostname,
-            connect_timeout=hop.connect_timeout,
-            command_timeout=hop.command_timeout,
-            data_timeout=hop.data_timeout,
-            pool_size=hop.pool_size,
-            idle_timeout=hop.idle_timeout,
-        )
+    return NextHopSettings(
+        address=hop.address,
+        hostname=config.hostname,
+        connect_timeout=hop.connect_timeout,
+        command_timeout=hop.command_timeout,
+        data_timeout=hop.data_timeout,
+        pool_size=hop.pool_size,
+        idle_timeout=hop.idle_timeout,
     )
 
 

@@ -37,10 +37,10 @@ class Stage:
 def stage(directory: Path) -> Iterator[Stage]:
     """Start everything below the directory; stop everything at the end, however it comes. Raises StartError."""
     with contextlib.ExitStack() as stack:
-        clamd = stack.enter_context(Clamd(_subdirectory(directory, "clamd")))
-        spamd = stack.enter_context(Spamd(_subdirectory(directory, "spamd"), options=OFFER_RULE))
         filter_port = free_port()
         postfix = stack.enter_context(Postfix(_subdirectory(directory, "postfix"), filter_port=filter_port))
+        clamd = stack.enter_context(Clamd(_subdirectory(directory, "clamd")))
+        spamd = stack.enter_context(Spamd(_subdirectory(directory, "spamd"), options=OFFER_RULE))
         content_filter = Filter(
             _subdirectory(directory, "filter"),
             port=filter_port,

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ _CATEGORIES = [category.word for category in sorted(Category, reverse=True)]
 
 
 @click.group(cls=SysexitsGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("contentfilter"), prog_name="quarantine")
 def cli() -> None:
     """Withheld messages: look at them, release them, delete them."""
 
@@ -45,9 +47,13 @@ def cli() -> None:
 @click.option("--until", type=Moment(end_of_day=True), help="Not newer than that; a date includes the day.")
 @click.option("--older-than", type=Age(), help="7d, 12h.")
 @click.option("--subject", help="Text in the subject, in whatever case.")
-@click.option("--state", type=click.Choice([state.value for state in State]))
+@click.option(
+    "--state",
+    type=click.Choice([state.value for state in State]),
+    help="pending: withheld from somebody still; released: sent on since; delivered: a copy of what passed.",
+)
 @click.option("--limit", type=click.IntRange(1), help=f"Items on a page: {_PAGE}, with --json all.")
-@click.option("--page", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--page", type=click.IntRange(1), default=1, show_default=True, help="Which page.")
 @common_options
 def list_items(path: Path | None, as_json: bool, limit: int | None, page: int, **filters: Any) -> None:
     """List items, newest first."""
@@ -112,7 +118,7 @@ def show(path: Path | None, as_json: bool, mail_id: str, raw: bool, text: bool) 
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--to", type=Address(), help="Send it there instead. The recipients then still wait.")
 @click.option("--as-attachment", is_flag=True, help="Attached to a note from the postmaster.")
-@click.option("--again", is_flag=True, help="Also to recipients it was released to before.")
+@click.option("--again", is_flag=True, help="Also to those who have it already, as far as we know.")
 @common_options
 def release(path: Path | None, as_json: bool, ids: tuple[str, ...], to: str | None, **how: bool) -> None:
     """Send items on to those from whom they were withheld. "-" reads ids from standard input."""
@@ -223,7 +229,11 @@ def _tell_deletion(wanted: Sequence[str], problems: dict[str, FilterError], *, a
 @click.option("--dry-run", "-n", is_flag=True, help="Only say what would go.")
 @common_options
 def expire(path: Path | None, as_json: bool, keep_days: float | None, max_size: int | None, dry_run: bool) -> None:
-    """Delete what is too old, then what is too much, and what crashes left behind. For a daily timer."""
+    """Delete what is too old or too much.
+
+    First what is older than --keep-days, then the oldest above --max-size, and what crashes left behind. For a daily
+    timer: conf/quarantine-expire.timer runs it.
+    """
     config = command.load(path)
     limits = Limits(
         config.quarantine.keep_days if keep_days is None else keep_days,

@@ -90,7 +90,8 @@ def opened(config: Config) -> Iterator[Quarantine]:
     try:
         yield quarantine
     except FilterError as error:
-        raise CommandError(str(error), exit_code(error)) from error
+        advice = "; only the filter's user and root may" if exit_code(error) == os.EX_NOPERM else ""
+        raise CommandError(f"{error}{advice}", exit_code(error)) from error
     finally:
         quarantine.close()
 
@@ -101,6 +102,8 @@ def exit_code(error: FilterError) -> int:
         return os.EX_NOINPUT
     if isinstance(error, ItemBusyError):
         return os.EX_TEMPFAIL
+    if isinstance(error.__cause__, PermissionError):
+        return os.EX_NOPERM
     return os.EX_DATAERR if isinstance(error, ItemDamagedError) else os.EX_IOERR
 
 

@@ -91,8 +91,14 @@ class Files:
             make_directory(self.directory)
 
     def exist(self) -> bool:
-        """Whether the directory is there: it is made when the first item comes."""
-        return self.directory.is_dir()
+        """Whether the directory is there: it is made when the first item comes. Raises QuarantineError."""
+        with _translated(f"cannot look into {self.directory}"):
+            try:
+                # To look into it is the one way to know that we may; otherwise "no items" would be a guess.
+                os.scandir(self.directory).close()
+            except FileNotFoundError:
+                return False
+            return True
 
     def create(self, record: Record, message: Message) -> Item:
         """Write a new item. It is on disk, and locked, when this returns. Raises QuarantineError and leaves nothing."""
@@ -165,13 +171,16 @@ class Files:
         """The directory that holds the item."""
         if not is_id(mail_id):
             raise UnknownIdError(f"not a quarantine id: {mail_id!r}")
-        for day in reversed(self.days()):
-            if (day / (mail_id + _RECORD)).exists():
-                return day
+        with _translated(f"cannot look for item {mail_id}"):
+            for day in reversed(self.days()):
+                if (day / (mail_id + _RECORD)).exists():
+                    return day
         raise UnknownIdError(f"no item {mail_id} in the quarantine")
 
     def days(self) -> list[Path]:
         """The dated directories, oldest first. Raises QuarantineError."""
+        if not self.exist():
+            return []
         with _translated(f"cannot read {self.directory}"):
             return sorted(self.directory.glob(_DAY))
 

@@ -97,7 +97,7 @@ async def release(quarantine: Quarantine, way: Way, mail_id: str, manner: Manner
 
 
 def _chosen(record: Record, manner: Manner) -> list[int]:
-    wanted = {State.PENDING, State.RELEASED} if manner.again else {State.PENDING}
+    wanted = set(State) if manner.again else {State.PENDING}
     return [position for position, one in enumerate(record.withheld) if one.state in wanted]
 
 

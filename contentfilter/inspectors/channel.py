@@ -8,37 +8,14 @@ talks over a channel puts the whole dialog under one :func:`asyncio.timeout`.
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
-from dataclasses import dataclass
 from types import TracebackType
 
-_TCP = re.compile(r"tcp:(?:\[(?P<literal>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>\d{1,5})")
+from contentfilter.endpoint import SchemeEndpoint as Address
+
+__all__ = ["Address", "Channel"]
+
 _RETRY_AFTER = 0.005
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a scanner listens: a Unix socket's path, or host and port."""
-
-    path: str = ""
-    host: str = ""
-    port: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """From "unix:/run/clamav/clamd.ctl", "tcp:127.0.0.1:783" or "tcp:[::1]:783". Raises ValueError."""
-        if text.startswith("unix:/") and "\0" not in text:
-            return cls(path=text.removeprefix("unix:"))
-        match = _TCP.fullmatch(text)
-        if match is None or not 0 < int(match["port"]) < 65536:
-            raise ValueError(f'{text!r} is not an address like "unix:/path" or "tcp:host:port"')
-        return cls(host=match["literal"] or match["host"], port=int(match["port"]))
-
-    def __str__(self) -> str:
-        if self.path:
-            return f"unix:{self.path}"
-        return f"tcp:[{self.host}]:{self.port}" if ":" in self.host else f"tcp:{self.host}:{self.port}"
 
 
 class Channel:

@@ -5,7 +5,7 @@ archives is a second opinion on ours, and what it cannot decode or open it sees 
 once, under the path that comes first.
 
 No answer is never "clean": a scan that clamd does not answer, wholly and by its number, makes the inspection fail. But
-a virus found is a virus, whatever became of the other scans: then the findings are returned and the failure is not.
+a virus found is a virus, whatever became of the other scans: then the findings are returned, the failure among them.
 """
 
 from __future__ import annotations
@@ -104,9 +104,10 @@ class ClamdInspector:
         results = _Results()
         try:
             await self._scan(_items(subject), results)
-        except InspectorError:
+        except InspectorError as error:
             if not results.infected:
                 raise
+            return (*results.in_order(), Finding(Kind.FAILURE, NAME, str(error)))
         return results.in_order()
 
     async def scan_bytes(self, content: bytes) -> str:

@@ -59,7 +59,7 @@ class SpamdInspector:
         *,
         user: str = "",
         connect_timeout: float = 10.0,
-        timeout: float = 120.0,
+        timeout: float = 180.0,
         size_limit: int = 512 * 1024,
         concurrency: int = 4,
     ) -> None:

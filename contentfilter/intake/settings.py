@@ -26,9 +26,9 @@ class IntakeSettings:
     allow: tuple[Network, ...] = LOOPBACK
     max_message_size: int = 100 * 1024 * 1024
     memory_threshold: int = 1024 * 1024
-    max_recipients: int = 10_000
+    max_recipients: int = 2000
     max_command_length: int = 8192
     max_errors: int = 20
-    max_connections: int = 1000
-    command_timeout: float = 300.0
+    max_connections: int = 200
+    command_timeout: float = 600.0
     data_timeout: float = 180.0

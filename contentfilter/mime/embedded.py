@@ -133,7 +133,7 @@ def _binhexed(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[Embedde
 
 def _without_runs(data: bytes) -> bytes:
     """90 hex and a count repeat the byte before, itself counted in; 90 00 is 90 itself. The count may be 90, too."""
-    pieces = []
+    pieces: list[bytes] = []
     last, position = b"", 0
     room = max(_BINHEX_GROWTH * len(data), _CHUNK)
     for mark in islice(_RUN_MARK.finditer(data), _MOST_ESCAPES):

@@ -15,6 +15,7 @@ from typing import Final
 
 _SEARCH_PATH: Final = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 _LOOK_AGAIN_AFTER: Final = 0.01
+_GONE_WITHIN: Final = 10.0
 
 
 class MissingProgramError(RuntimeError):
@@ -114,7 +115,22 @@ class Daemon:
         return self._process.returncode
 
     def stop(self) -> None:
-        """Kill the program with its children, and reap it. Twice does no harm."""
+        """Kill the program with its children, and reap it; they are gone then. Twice does no harm."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        deadline = time.monotonic() + _GONE_WITHIN
+        # There is no event for the end of grandchildren.
+        while _group_lives(self._process.pid) and time.monotonic() < deadline:
+            time.sleep(_LOOK_AGAIN_AFTER)
+
+
+def _group_lives(group: int) -> bool:
+    """Whether a process of this group still runs; one that only waits to be reaped does not."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            # What follows the name, which stands in parentheses: state, parent, group.
+            state, _, its_group, *_ = (process / "stat").read_text().rpartition(")")[2].split()
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False

@@ -9,13 +9,16 @@ import re
 import signal
 import smtplib
 import socket
+import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from contentfilter import config, daemon
+from contentfilter.daemon import Supervisor
 from demo.neighbours.daemon import Daemon, free_port
 from demo.neighbours.filter import Filter
 from tests.fakes.next_hop import FakeNextHop, Hold
@@ -142,18 +145,37 @@ def serve(configuration: Path) -> subprocess.CompletedProcess[str]:
     [
         ("[listen]\nadresses = []\n", "[listen] adresses: unknown key; did you mean addresses?"),
         ("[listen\n", "is not TOML: "),
-        ('[listen]\naddresses = ["192.0.2.1:25"]\n', "[listen] addresses: cannot listen on 192.0.2.1:25: "),
-        ('state_directory = "/proc/nowhere"\n', "state_directory: "),
+        ('[listen]\naddresses = ["::1:10025"]\n', '[listen] addresses: must be "host:port" or "unix:/path", not '),
     ],
 )
 def test_a_broken_configuration_is_one_line_and_exit_78(tmp_path: Path, text: str, complaint: str) -> None:
+    assert one_line_of_trouble(tmp_path, text, complaint) == 78
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[listen]\naddresses = ["192.0.2.1:25"]\n', "[listen] addresses: cannot listen on 192.0.2.1:25: "),
+        ('[listen]\naddresses = ["unix:/nowhere/x"]\n', "[listen] addresses: cannot listen on unix:/nowhere/x: "),
+        ('state_directory = "/proc/nowhere"\n', "state_directory: "),
+    ],
+)
+def test_what_may_go_away_is_one_line_and_no_78_so_that_it_is_tried_again(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
+    assert one_line_of_trouble(tmp_path, text, complaint) == 71
+
+
+def one_line_of_trouble(tmp_path: Path, text: str, complaint: str) -> int:
+    """The exit status."""
     file = tmp_path / "broken.toml"
     head = "" if "state_directory" in text else f'state_directory = "{tmp_path}/state"\n'
     file.write_text(head + text)
     done = serve(file)
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"contentfilter: {file}: {complaint}")
-    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stdout == ""
+    return done.returncode
 
 
 def test_a_missing_configuration_file(tmp_path: Path) -> None:
@@ -175,18 +197,18 @@ def test_systemd_hears_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> Non
         notices.bind(str(tmp_path / "notify"))
         notices.settimeout(PATIENCE)
         command = [sys.executable, "-m", "contentfilter", "serve", "--config", str(configuration)]
-        daemon = Daemon(command, tmp_path / "log", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        process = Daemon(command, tmp_path / "log", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
         try:
             assert notices.recv(1000) == b"READY=1"
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(PATIENCE)
                 client.connect(str(stale))
                 assert client.recv(1000).startswith(b"220 ")
-            daemon.reload()
+            process.reload()
             assert notices.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
             assert notices.recv(1000) == b"READY=1"
         finally:
-            assert daemon.terminate(PATIENCE) == 0
+            assert process.terminate(PATIENCE) == 0
         assert notices.recv(1000) == b"STOPPING=1"
     assert not stale.exists()
 
@@ -198,5 +220,196 @@ def test_a_socket_that_is_served_is_not_taken_over(tmp_path: Path) -> None:
         file = tmp_path / "c.toml"
         file.write_text(f'state_directory = "{tmp_path}"\n[listen]\naddresses = ["unix:{tmp_path}/door"]\n')
         done = serve(file)
-    assert done.returncode == 78
+    assert done.returncode == 71
     assert "somebody serves this socket already" in done.stderr
+
+
+# --- workers that do not come up ----------------------------------------------------------------------------------
+
+UNWILLING = """
+import os, signal, sys, time
+from contentfilter import cli, worker
+
+serve = worker.run
+
+def run(config, sockets, ready):
+    if config.hostname == "dies.example":
+        raise RuntimeError("as a test")
+    if config.hostname == "hangs.example":
+        os.write(2, b"hanging" + bytes([10]))
+        time.sleep(600)
+    serve(config, sockets, ready)
+
+worker.run = run
+sys.argv = ["contentfilter", "serve", "--config", sys.argv[1]]
+cli.main()
+"""
+"""The filter with workers that die or hang before they serve, if the configuration gives them a certain name."""
+
+
+class Service:
+    """The filter as a service manager has it, on Unix sockets."""
+
+    def __init__(self, directory: Path, notices: socket.socket) -> None:
+        self.directory = directory
+        self.configuration = directory / "c.toml"
+        self.log = directory / "log"
+        self._notices = notices
+        self._daemon: Daemon | None = None
+
+    def configure(self, hostname: str, *doors: str, mode: str = "0660") -> None:
+        addresses = ", ".join(f'"unix:{self.directory}/{door}"' for door in doors or ("door",))
+        self.configuration.write_text(
+            f'state_directory = "{self.directory}"\nhostname = "{hostname}"\nworkers = 2\n'
+            f'[listen]\naddresses = [{addresses}]\nunix_mode = "{mode}"\n'
+            "[clamav]\nenabled = false\n[spamassassin]\nenabled = false\n"
+        )
+
+    def start(self) -> None:
+        command = [sys.executable, "-c", UNWILLING, str(self.configuration)]
+        self._daemon = Daemon(command, self.log, {"NOTIFY_SOCKET": str(self.directory / "notify")})
+
+    def reload(self) -> None:
+        """Returns when systemd has heard that it is over."""
+        assert self._daemon is not None
+        self._daemon.reload()
+        assert self.notice().startswith("RELOADING=1")
+        assert self.notice() == "READY=1"
+
+    def stop(self) -> int:
+        assert self._daemon is not None
+        return self._daemon.terminate(PATIENCE)
+
+    def notice(self) -> str:
+        return self._notices.recv(1000).decode()
+
+    def greeting(self, door: str = "door") -> str:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(self.directory / door))
+            return client.recv(1000).decode()
+
+    def doors(self) -> set[str]:
+        return {path.name for path in self.directory.iterdir() if path.is_socket()} - {"notify"}
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
+        notices.bind(str(tmp_path / "notify"))
+        notices.settimeout(PATIENCE)
+        unwilling = Service(tmp_path, notices)
+        yield unwilling
+        with contextlib.suppress(AssertionError):
+            unwilling.stop()
+
+
+def test_a_worker_that_dies_before_it_served_fails_the_start(service: Service) -> None:
+    service.configure("dies.example")
+    done = subprocess.run(
+        [sys.executable, "-c", UNWILLING, str(service.configuration)],
+        env={**os.environ, "NOTIFY_SOCKET": str(service.directory / "notify")},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 70
+    assert "RuntimeError: as a test" in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert re.search(r"^contentfilter: .*: worker \d+ died before it served", last)
+    assert service.notice() == "STOPPING=1"  # and never READY=1
+    assert service.doors() == set()
+
+
+async def test_a_stop_while_workers_start_is_a_clean_end_without_ready(service: Service) -> None:
+    service.configure("hangs.example")
+    await asyncio.to_thread(service.start)
+    await wait_for(lambda: service.log.read_text().count("hanging") == 2)
+    assert await asyncio.to_thread(service.stop) == 0
+    assert service.notice() == "STOPPING=1"
+    assert " ready: " not in service.log.read_text()
+
+
+def test_new_workers_that_die_leave_the_old_ones_in_place(service: Service) -> None:
+    service.configure("mx1.example")
+    service.start()
+    assert service.notice() == "READY=1"
+    service.configure("dies.example", "door", "second")
+    service.reload()
+    assert "reload refused, the old configuration stays: worker " in service.log.read_text()
+    assert service.greeting().startswith("220 mx1.example ")
+    assert service.doors() == {"door"}
+    # And it is not the end of all reloads.
+    service.configure("mx2.example", "door", "second")
+    service.reload()
+    assert service.greeting("second").startswith("220 mx2.example ")
+    assert service.stop() == 0
+
+
+def test_an_address_that_cannot_be_had_refuses_the_reload(service: Service) -> None:
+    service.configure("mx1.example")
+    service.start()
+    assert service.notice() == "READY=1"
+    service.configure("mx2.example", "second", "none/third")
+    service.reload()
+    assert (
+        "reload refused, the old configuration stays: [listen] addresses: cannot listen on" in service.log.read_text()
+    )
+    assert service.doors() == {"door"}
+    assert service.greeting().startswith("220 mx1.example ")
+
+
+def test_a_reload_removes_the_socket_that_is_not_served_any_more_and_sets_the_mode(service: Service) -> None:
+    service.configure("mx.example", "door", "second", mode="0660")
+    service.start()
+    assert service.notice() == "READY=1"
+    assert stat.S_IMODE((service.directory / "door").stat().st_mode) == 0o660
+    service.configure("mx.example", "door", mode="0666")
+    service.reload()
+    assert service.doors() == {"door"}
+    assert stat.S_IMODE((service.directory / "door").stat().st_mode) == 0o666
+    assert service.greeting().startswith(("220 ", "421 "))  # the second from an old worker that is just going
+    assert service.stop() == 0
+    assert service.doors() == set()
+
+
+def test_a_worker_that_keeps_dying_is_started_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("contentfilter.daemon.time.monotonic", lambda: now)
+    supervisor = Supervisor(config.parse("", "empty"), lambda: config.parse("", "empty"), lambda *_: None)
+    slot = daemon._Slot()
+    supervisor._slots = [slot]
+    pauses = []
+    for lifetime in (0.1,) * 8 + (daemon.YOUNG, 0.1):
+        slot.pid, slot.started = 4711, now - lifetime
+        supervisor._mourn(4711, 0)
+        assert slot.pid == 0
+        pauses.append(slot.due - now)
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 0.5, 1.0]
+
+
+def test_a_worker_has_as_long_as_the_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("contentfilter.daemon.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("contentfilter.daemon.os.kill", lambda *_: None)
+    patient = config.parse("drain_timeout = 400", "f")
+    supervisor = Supervisor(patient, lambda: patient, lambda *_: None)
+    supervisor._dismiss([daemon._Slot(pid=4711)])
+    assert supervisor._leaving == {4711: 1400.0 + daemon.CUT_SECONDS}
+
+
+async def test_a_transaction_that_takes_too_long_is_cut_off(hop: FakeNextHop, tmp_path: Path) -> None:
+    settings = {**NO_SCANNERS, "drain_timeout": 0.2}
+    hasty = Filter(tmp_path / "filter", next_hop_port=int(hop.address.rpartition(":")[2]), settings=settings)
+    await asyncio.to_thread(hasty.start)
+    hold = Hold("250 2.0.0 Ok: queued as HELD")
+    hop.script["dot"] = [hold]
+    sending = asyncio.create_task(asyncio.to_thread(send, hasty.port))
+    try:
+        await asyncio.wait_for(hold.reached.wait(), PATIENCE)
+    finally:
+        status = await asyncio.to_thread(hasty.stop)
+    assert status == 0
+    with pytest.raises(smtplib.SMTPException):
+        await sending
+    hold.go.set()

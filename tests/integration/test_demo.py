@@ -20,7 +20,7 @@ from demo.stage import still_running
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start Postfix")
+pytestmark = pytest.mark.usefixtures("root")
 
 
 @pytest.fixture

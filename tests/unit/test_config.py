@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from contentfilter import config
+from contentfilter import config, worker
+from contentfilter.cli import cli
 from contentfilter.errors import ConfigError
+from contentfilter.inspectors.clamd import ClamdInspector
+from contentfilter.inspectors.spamd import SpamdInspector
+from contentfilter.intake.settings import IntakeSettings
+from contentfilter.next_hop import NextHopSettings
 from contentfilter.policy.settings import Policy
 from contentfilter.verdict import Action
 
@@ -87,7 +95,7 @@ def test_the_reference_file_uncommented_is_the_default_configuration() -> None:
     body = REFERENCE.read_text().partition("# Settings of one recipient")[0].splitlines()
     text = "\n".join(line if re.match(r"# \S", line) else line.removeprefix("#") for line in body)
     got = config.parse(text, "uncommented")
-    assert config.plain(got) | {"policy": {}} == config.plain(config.parse("", "empty"))
+    assert config.plain(got) == config.plain(config.parse("", "empty"))
     assert got.default_policy == Policy()
     assert set(tomllib.loads(text)) == set(config.Config.model_fields)
     assert got.default_policy.model_fields_set == set(Policy.model_fields)
@@ -105,3 +113,82 @@ def test_which_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTENTFILTER_CONFIG", "/x")
     assert config.path_in_use(None) == Path("/x")
     assert config.path_in_use(Path("/y")) == Path("/y")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "default", "user@example.org", "user+ext@example.org", "user", "user+ext", "first.last@", "user@",
+        "@example.org", "@.example.org", "@.", "@localhost", "user@[192.0.2.1]", "@[IPv6:2001:db8::1]",
+        '"a b"@example.org', "o'neil@x.org", "@müller.example", "grüße@example.org", "abuse.", "v1.2", "a/b=c@x.org",
+    ],
+)  # fmt: skip
+def test_who_can_have_a_policy(key: str) -> None:
+    escaped = key.replace('"', '\\"')
+    got = config.parse(f'[policy."{escaped}"]\nkill_level = 3', "f")
+    assert got.policy[key].kill_level == 3.0
+    assert config.parse(config.show(got), "shown") == got
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", "@", "@@x", "user@*", "*@example.org", "*", "@*.example.org", "a b@example.org", "@example.org.", "@..",
+     "@..org", "user@.example.org", "user@example..org", "a@b@example.org", "<user@example.org>",
+     "@exa mple.org", "a,b@x.org"],
+)  # fmt: skip
+def test_who_cannot_have_a_policy(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(f'[policy."{key}"]\nkill_level = 3', "f")
+    assert str(caught.value).startswith(
+        f'f: [policy."{key}"]: must be default, "user@example.org", "@example.org" for '
+    )
+
+
+@pytest.mark.parametrize("key", ["example.org", "mail.example.org", "first.last"])
+def test_a_domain_without_its_at_sign_is_refused_with_a_hint(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(f'[policy."{key}"]\nkill_level = 3', "f")
+    assert str(caught.value) == (
+        f'f: [policy."{key}"]: looks like a domain without its @: write "@{key}" for the domain, '
+        f'or "{key}@" for the user of that name in every domain'
+    )
+
+
+async def test_a_bare_user_with_a_dot_is_found() -> None:
+    got = config.parse('[policy."First.Last@"]\nkill_level = 3', "f")
+    policies = worker.policies_for(got)
+    assert (await policies.of("first.last@any.example")).kill_level == 3.0
+    assert (await policies.of("last@any.example")).kill_level == 6.9
+
+
+@pytest.mark.parametrize(("one", "other"), [("a@x.org", "A@X.org"), ("postmaster", "postmaster@")])
+def test_two_entries_for_the_same_are_refused(one: str, other: str) -> None:
+    with pytest.raises(ConfigError, match=f'^f: policy: "{one}" and "{other}" mean the same$'):
+        config.parse(f'[policy."{one}"]\nkill_level = 3\n[policy."{other}"]\nkill_level = 4', "f")
+
+
+@pytest.mark.parametrize("text", ["", "[policy.default]\ntag_level = -inf"])
+def test_what_is_shown_has_every_policy_key_and_is_json(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    done = CliRunner().invoke(cli, ["config", "show", "--json", "--config", str(file)])
+
+    def no_constant(name: str) -> None:
+        raise AssertionError(name)
+
+    shown = json.loads(done.stdout, parse_constant=no_constant)
+    assert set(shown["policy"]["default"]) == set(Policy.model_fields)
+    assert shown["policy"]["default"]["tag_level"] == ("-inf" if text else 2.0)
+    assert shown["policy"]["default"]["quarantine_cutoff_level"] == "inf"
+    assert tomllib.loads(config.show(config.load(file)))["policy"]["default"].keys() == Policy.model_fields.keys()
+
+
+def test_where_settings_have_defaults_of_their_own_they_are_those_of_the_configuration() -> None:
+    got = config.parse("", "empty")
+    assert worker.intake_settings(got) == IntakeSettings(hostname=got.hostname, spool_directory=got.state_directory)
+    hop = NextHopSettings(address=got.next_hop.address, hostname=got.hostname)
+    assert worker.next_hop_settings(got) == hop
+    spamd = inspect.signature(SpamdInspector).parameters
+    assert spamd["timeout"].default == got.spamassassin.timeout
+    assert spamd["size_limit"].default == got.spamassassin.size_limit
+    assert inspect.signature(ClamdInspector).parameters["timeout"].default == got.clamav.timeout

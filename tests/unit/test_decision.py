@@ -9,6 +9,7 @@ from contentfilter.decision import (
     Evidence,
     OnFailure,
     Outcome,
+    as_told,
     copy_is_void,
     decide,
     format_level,
@@ -211,18 +212,29 @@ def test_one_reply_for_all(given: list[tuple[Verdict, Reply]], answer: Reply, re
 
 
 @pytest.mark.parametrize(
-    ("given", "single", "void"),
+    ("given", "answer", "void"),
     [
-        ([(PASS, LATER)], True, False),
-        ([(WITH_COPY, reply.QUARANTINED), (PASS, LATER)], True, True),
-        ([(WITH_COPY, reply.QUARANTINED), (PASS, LATER)], False, False),
-        ([(WITH_COPY, LATER), (PASS, OK)], False, True),
-        ([(WITH_COPY, LATER), (WITH_COPY, reply.QUARANTINED)], False, False),
-        ([(WITH_COPY, reply.QUARANTINED)], True, False),
+        ([(PASS, LATER)], LATER, False),
+        ([(WITH_COPY, reply.QUARANTINED), (PASS, LATER)], reply.MIXED_DEFERRAL, True),
+        ([(WITH_COPY, reply.QUARANTINED), (REJECT, reply.REJECTED_SPAM)], reply.MIXED_DEFERRAL, True),
+        ([(WITH_COPY, reply.QUARANTINED), (PASS, LATER)], None, False),
+        ([(WITH_COPY, LATER), (PASS, OK)], None, True),
+        ([(WITH_COPY, LATER), (WITH_COPY, reply.QUARANTINED)], None, False),
+        ([(WITH_COPY, reply.QUARANTINED)], reply.QUARANTINED, False),
     ],
 )
-def test_a_copy_is_taken_back_when_all_come_again(given: list[tuple[Verdict, Reply]], single: bool, void: bool) -> None:
-    assert copy_is_void(outcomes(*given), single=single) is void
+def test_a_copy_is_taken_back_when_all_come_again(
+    given: list[tuple[Verdict, Reply]], answer: Reply | None, void: bool
+) -> None:
+    assert copy_is_void(outcomes(*given), answer) is void
+
+
+def test_one_4xx_makes_all_wait_but_those_who_have_it() -> None:
+    given = outcomes((PASS, OK), (WITH_COPY, reply.QUARANTINED), (REJECT, reply.REJECTED_SPAM), (PASS, NO))
+    assert as_told(given, OK) == given
+    told = as_told(given, reply.MIXED_DEFERRAL)
+    assert [one.reply for one in told] == [OK] + [reply.MIXED_DEFERRAL] * 3
+    assert not any(one.verdict.quarantine for one in told)
 
 
 def test_nothing_is_sent_for_a_single_reply_that_must_be_4xx() -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FROM_THE_TOP = """
 contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
-contentfilter.mail_id
+contentfilter.mail_id contentfilter.endpoint
 contentfilter.printable contentfilter.message contentfilter.finding contentfilter.verdict
 contentfilter.mime contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text

@@ -638,7 +638,6 @@ UNREACHABLE: dict[str, Callable[[Path], str]] = {
     "nobody listens": lambda _: "127.0.0.1:1",
     "no such socket": lambda path: f"unix:{path}/none",
     "no such name": lambda _: "no-such-host.invalid:25",
-    "no name at all": lambda _: f"{'x' * 70}.invalid:25",
     "no IPv6 listener": lambda _: "[::1]:1",
 }
 
@@ -651,7 +650,7 @@ async def test_unreachable(name: str, tmp_path: Path) -> None:
         await way.capabilities()
 
 
-@pytest.mark.parametrize("address", ["localhost", "127.0.0.1:", "127.0.0.1:smtp", ""])
+@pytest.mark.parametrize("address", ["localhost", "127.0.0.1:", "127.0.0.1:smtp", "", f"{'x' * 70}.invalid:25"])
 def test_address_that_is_none(address: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
         NextHop(NextHopSettings(address, "filter.example.org"))

@@ -16,8 +16,10 @@ from contentfilter.policy.toml import TomlSource
     [
         (
             "Bob+Lists@Sub.Example.ORG",
-            "bob+lists@sub.example.org bob@sub.example.org bob+lists bob "
-            "@sub.example.org @.sub.example.org @.example.org @.org @.",
+            (
+                "bob+lists@sub.example.org bob@sub.example.org bob+lists bob"
+                " @sub.example.org @.sub.example.org @.example.org @.org @."
+            ),
         ),
         ("bob@example.org", "bob@example.org bob @example.org @.example.org @.org @."),
         ("postmaster", "postmaster @."),

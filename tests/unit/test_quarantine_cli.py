@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contentfilter.cli import cli as contentfilter_cli
+from contentfilter.cli import config_group
 from contentfilter.message import Message
 from contentfilter.printable import printable
 from contentfilter.verdict import Action, Category
@@ -28,6 +31,7 @@ from quarantine.store import Quarantine
 from quarantine.visible import visible_text, words_of_html
 from tests.fakes.next_hop import FakeNextHop
 from tests.unit.quarantine_items import NOON, RAW, files, keep, open_quarantine, withheld
+from tests.unit.users import locked_out, open_place
 
 HOSTILE = "pay\x1b]0;owned\x07 \x1b[2J\r\n\x9b31m \u202egpj.exe \u2066 \u200e\x00\udcff [bold]now[/bold] :smile:"
 UNKNOWN = "z" * 17
@@ -520,3 +524,56 @@ def test_text_names_what_it_does_not_show() -> None:
     )
     with Message(raw) as message:
         assert visible_text(message) == "Grüße\n\npage\n\n[application/pdf 'a.pdf', 4 bytes]"
+
+
+# users who may not look
+
+
+@pytest.mark.parametrize("closed", ["", "quarantine"], ids=["state_directory", "quarantine"])
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["list", "--json"], ["show", UNKNOWN], ["expire"], ["expire", "--dry-run"], ["reindex"],
+                  ["delete", "--yes", UNKNOWN], ["release", UNKNOWN]],
+    ids=" ".join,
+)  # fmt: skip
+def test_who_may_not_look_is_told_so(arguments: list[str], closed: str) -> None:
+    with open_place() as place:
+        state = place / "state"
+        state.mkdir()
+        config = write_config(place)
+        config.write_text(config.read_text().replace(f'"{place}"', f'"{state}"'))
+        opened = open_quarantine(state)
+        keep(opened)
+        opened.close()
+        with locked_out(state / closed):
+            result = run(config, *arguments)
+    assert result.exit_code == os.EX_NOPERM
+    assert result.stdout == ""
+    assert "Permission denied" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_file_in_the_place_of_the_quarantine_is_not_an_empty_one(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "quarantine").write_text("")
+    result = run(config, "list")
+    assert result.exit_code == os.EX_IOERR
+    assert "Not a directory" in result.stderr
+
+
+def test_the_version() -> None:
+    assert re.fullmatch(r"quarantine, version \d+\.\d+\.\d+\n", CliRunner().invoke(cli, ["--version"]).stdout)
+
+
+@pytest.mark.parametrize(
+    "command", [cli, contentfilter_cli, config_group], ids=["quarantine", "contentfilter", "config"]
+)
+def test_the_help_of_a_group_says_each_thing_to_its_end(command: click.Group) -> None:
+    shown = CliRunner().invoke(command, ["--help"]).stdout
+    assert "..." not in shown.partition("Commands:")[2]
+
+
+def test_options_that_all_commands_share_are_described_alike() -> None:
+    commands = [*cli.commands.values(), *contentfilter_cli.commands.values(), *config_group.commands.values()]
+    options = [one for command in commands for one in command.params if isinstance(one, click.Option)]
+    for name in ("as_json", "path"):
+        assert len({one.help for one in options if one.name == name}) == 1
+    assert all(one.help for one in options)

@@ -133,10 +133,10 @@ async def test_a_second_release_sends_nothing(quarantine: Quarantine) -> None:
     assert outcome.already == ("a@example.org", "b@example.org", "c@example.org", "d@example.org")
 
 
-async def test_again_sends_to_all_who_were_withheld(quarantine: Quarantine) -> None:
+async def test_again_sends_to_all_whom_the_item_names(quarantine: Quarantine) -> None:
     record, way = three(quarantine), Taker()
     await release(quarantine, way, record.id, Manner("filter.example.org", again=True))
-    assert way.sent[0][1] == ("a@example.org", "b@example.org", "c@example.org")
+    assert way.sent[0][1] == ("a@example.org", "b@example.org", "c@example.org", "d@example.org")
 
 
 async def test_two_releases_at_once_send_once(quarantine: Quarantine, tmp_path: Path) -> None:

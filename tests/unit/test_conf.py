@@ -1,0 +1,70 @@
+"""What we give to postmasters beside the configuration file: units of systemd and settings of Postfix."""
+
+from __future__ import annotations
+
+import configparser
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from contentfilter import config
+from contentfilter.daemon import CUT_SECONDS
+
+CONF = Path(__file__).parents[2] / "conf"
+UNITS = ("contentfilter.service", "quarantine-expire.service", "quarantine-expire.timer")
+
+
+def unit(name: str) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # the way that its documentation names
+    parser.read_string((CONF / name).read_text())
+    return parser
+
+
+def test_systemd_waits_longer_than_the_workers_may_take() -> None:
+    patience = unit("contentfilter.service")["Service"]["TimeoutStopSec"]
+    assert float(patience.removesuffix("s")) > config.parse("", "empty").drain_timeout + CUT_SECONDS
+
+
+def test_a_wrong_configuration_does_not_restart_for_ever() -> None:
+    service = unit("contentfilter.service")["Service"]
+    assert service["RestartPreventExitStatus"] == "78"
+    # For what runs before the main process systemd does not look at that status.
+    assert not {key for key in service if key.startswith("Exec")} - {"ExecStart", "ExecReload"}
+
+
+def test_the_timer_has_its_service() -> None:
+    assert "quarantine expire" in unit("quarantine-expire.service")["Service"]["ExecStart"]
+    assert unit("quarantine-expire.timer")["Timer"]["OnCalendar"] == "daily"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    for name in UNITS:
+        text = (CONF / name).read_text().replace("/opt/contentfilter/bin/", "/bin/true ")
+        (tmp_path / name).write_text(text.replace("User=contentfilter", "User=root").replace("Group=contentfilter", ""))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(tmp_path / name for name in UNITS)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    ours = [line for line in done.stderr.splitlines() if any(name in line for name in UNITS)]
+    assert ours == []
+
+
+def test_the_snippet_leaves_alone_what_the_site_has_decided() -> None:
+    settings = {
+        line.partition("=")[0].strip()
+        for line in (CONF / "main.cf.snippet").read_text().splitlines()
+        if line and not line.startswith(("#", " "))
+    }
+    assert settings == {
+        "content_filter",
+        "receive_override_options",
+        "scan_destination_recipient_limit",
+        "scan_destination_concurrency_limit",
+    }

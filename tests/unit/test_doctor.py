@@ -1,0 +1,280 @@
+"""The doctor recognises what is wrong, says what to do about it, and cries wolf at nothing that is well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from click.testing import CliRunner
+
+from contentfilter import config
+from contentfilter.cli import cli
+from contentfilter.doctor import Diagnosis, PostconfCommand, PostconfError, State, examine
+from contentfilter.errors import InspectorError, NextHopError
+from contentfilter.finding import Finding, Kind, Test
+from contentfilter.inspectors.clamd import EICAR
+from tests.unit.users import locked_out, open_place
+
+KEYWORDS = ("XFORWARD", "DSN", "8BITMIME", "SMTPUTF8")
+
+
+def failure(cause: OSError) -> InspectorError:
+    error = InspectorError("the scanner failed")
+    error.__cause__ = cause
+    return error
+
+
+@dataclass
+class Neighbours:
+    """Everybody whom the doctor asks, all well unless a test says otherwise. An exception is raised."""
+
+    version: str | InspectorError = "ClamAV 1.0"
+    virus: str = "Eicar-Test-Signature"
+    score: float | InspectorError = 1000.0
+    tests: tuple[Test, ...] = (Test("GTUBE", 1000.0),)
+    keywords: tuple[str, ...] | NextHopError = KEYWORDS
+    parameters: dict[str, str] = field(
+        default_factory=lambda: {
+            "content_filter": "scan:[localhost]:10025",
+            "receive_override_options": "no_address_mappings",
+            "mydestination": "example.org, localhost",
+            "virtual_mailbox_domains": "hash:/etc/postfix/vdomains",
+        }
+    )
+    services: tuple[str, ...] = ("smtp/inet", "scan/unix", "127.0.0.1:10026/inet")
+    overrides: dict[str, str] = field(default_factory=lambda: {"127.0.0.1:10026/inet/content_filter": ""})
+    postconf_error: str = ""
+
+
+class Clamd:
+    def __init__(self, neighbours: Neighbours) -> None:
+        self.neighbours = neighbours
+
+    async def version(self) -> str:
+        if isinstance(self.neighbours.version, Exception):
+            raise self.neighbours.version
+        return self.neighbours.version
+
+    async def scan_bytes(self, content: bytes) -> str:
+        assert content == EICAR
+        return self.neighbours.virus
+
+
+class Spamd:
+    def __init__(self, neighbours: Neighbours) -> None:
+        self.neighbours = neighbours
+
+    async def probe(self) -> Finding:
+        if isinstance(self.neighbours.score, Exception):
+            raise self.neighbours.score
+        return Finding(Kind.SPAM, "spamd", "spam score", score=self.neighbours.score, tests=self.neighbours.tests)
+
+
+class Hop:
+    def __init__(self, neighbours: Neighbours) -> None:
+        self.neighbours = neighbours
+
+    async def capabilities(self) -> Mapping[str, str]:
+        if isinstance(self.neighbours.keywords, Exception):
+            raise self.neighbours.keywords
+        return dict.fromkeys(self.neighbours.keywords, "")
+
+
+class FakePostconf:
+    def __init__(self, neighbours: Neighbours) -> None:
+        self.neighbours = neighbours
+
+    def main(self, parameter: str) -> str:
+        if self.neighbours.postconf_error:
+            raise PostconfError(self.neighbours.postconf_error)
+        return self.neighbours.parameters.get(parameter, "")
+
+    def overrides(self) -> Mapping[str, str]:
+        return self.neighbours.overrides
+
+    def services(self) -> Sequence[str]:
+        if self.neighbours.postconf_error:
+            raise PostconfError(self.neighbours.postconf_error)
+        return self.neighbours.services
+
+
+async def diagnoses(tmp_path: Path, neighbours: Neighbours, text: str = "") -> dict[str, Diagnosis]:
+    """By what they are about, without addresses."""
+    head = f'state_directory = "{tmp_path}"\n'
+    got = config.parse(head + (text or '[domains]\nlocal = ["example.org", "localhost"]'), "f")
+    found = await examine(
+        got,
+        cast(Any, Clamd(neighbours)),
+        cast(Any, Spamd(neighbours)),
+        cast(Any, Hop(neighbours)),
+        FakePostconf(neighbours),
+    )
+    return {one.about.partition(" at ")[0]: one for one in found}
+
+
+async def test_where_all_is_well_nothing_is_complained_of(tmp_path: Path) -> None:
+    found = await diagnoses(tmp_path, Neighbours())
+    assert {one.state for one in found.values()} == {State.WELL}
+    assert {one.advice for one in found.values()} == {""}
+    assert set(found) == {
+        "state_directory", "[quarantine] directory", "clamd", "spamd", "next hop", "reinjection port",
+        "address mappings", "[domains] local",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "about", "state", "what", "advice"),
+    [
+        (Neighbours(virus=""), "clamd", State.ILL, "ClamAV 1.0 does not find EICAR", "freshclam"),
+        (
+            Neighbours(version=failure(PermissionError())), "clamd", State.ILL, "the scanner failed",
+            "let the filter's user open /run/clamav/clamd.ctl: add it to the socket's group",
+        ),
+        (
+            Neighbours(version=failure(FileNotFoundError())), "clamd", State.ILL, "the scanner failed",
+            "/run/clamav/clamd.ctl does not exist",
+        ),
+        (Neighbours(version=failure(TimeoutError())), "clamd", State.ILL, "the scanner failed", "clamd.conf"),
+        (Neighbours(score=4.9), "spamd", State.ILL, "GTUBE scores only 4.9", "sa-update"),
+        (Neighbours(score=failure(OSError())), "spamd", State.ILL, "the scanner failed", "start spamd"),
+        (Neighbours(tests=(Test("GTUBE"),)), "spamd", State.ODD, "tests have no scores", "contentfilter.cf"),
+        (Neighbours(tests=()), "spamd", State.ODD, "tests have no scores", "contentfilter.cf"),
+        (Neighbours(keywords=NextHopError("connect: refused")), "next hop", State.ILL, "refused", "master.cf.example"),
+        (Neighbours(keywords=KEYWORDS[1:]), "next hop", State.ODD, "XFORWARD", "smtpd_authorized_xforward_hosts"),
+        (
+            Neighbours(keywords=("XFORWARD", "8BITMIME")), "next hop", State.ODD, "does not offer DSN, SMTPUTF8",
+            "smtpd_discard_ehlo_keywords",
+        ),
+        (
+            Neighbours(parameters={"content_filter": "scan:x"}), "address mappings", State.ODD, "before and after",
+            "receive_override_options = no_address_mappings",
+        ),
+        (Neighbours(parameters={}), "address mappings", State.ODD, "main.cf has no content_filter", "main.cf.snippet"),
+        (
+            Neighbours(parameters={"relay_domains": ".b.example, a.example /x hash:/y"}), "Postfix's domains",
+            State.ODD, "not local here: .b.example, a.example", "add them to [domains] local",
+        ),
+        (Neighbours(postconf_error="no postconf"), "Postfix", State.ODD, "no postconf", "--postfix-config"),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_and_what_to_do(
+    tmp_path: Path, neighbours: Neighbours, about: str, state: State, what: str, advice: str
+) -> None:
+    got = (await diagnoses(tmp_path, neighbours))[about]
+    assert got.state is state
+    assert what in got.found
+    assert advice in got.advice
+
+
+async def test_what_is_switched_off_is_not_looked_at(tmp_path: Path) -> None:
+    found = await diagnoses(
+        tmp_path, Neighbours(virus="", score=0), "[clamav]\nenabled = false\n[spamassassin]\nenabled = false"
+    )
+    assert not {"clamd", "spamd"} & set(found)
+    assert found["[domains] local"].state is State.ODD
+    assert "nobody gets X-Spam fields" in found["[domains] local"].found
+
+
+# --- the loop -----------------------------------------------------------------------------------------------------
+
+WELL, ODD, ILL = State.WELL, State.ODD, State.ILL
+SCAN = "scan:[localhost]:10025"
+
+
+@pytest.mark.parametrize(
+    ("address", "services", "options", "state", "what"),
+    [
+        ("127.0.0.1:10026", ["127.0.0.1:10026/inet"], {"127.0.0.1:10026/inet": ""}, WELL, "has no content_filter"),
+        ("127.0.0.1:10026", ["localhost:10026/inet"], {"localhost:10026/inet": ""}, WELL, "has no content_filter"),
+        ("[::1]:10026", ["10026/inet"], {"10026/inet": ""}, WELL, "10026/inet has no content_filter"),
+        (
+            "localhost:10026", ["127.0.0.1:10026/inet", "[::1]:10026/inet"],
+            {"127.0.0.1:10026/inet": "", "[::1]:10026/inet": ""}, WELL, "127.0.0.1:10026/inet, [::1]:10026/inet has",
+        ),
+        ("127.0.0.1:10026", ["127.0.0.1:10026/inet"], {}, ILL, f"127.0.0.1:10026/inet is {SCAN}"),
+        (
+            "localhost:10026", ["127.0.0.1:10026/inet", "[::1]:10026/inet"], {"127.0.0.1:10026/inet": ""}, ILL,
+            f"[::1]:10026/inet is {SCAN}",
+        ),
+        ("127.0.0.1:10026", ["10026/inet"], {"10026/inet": "other:x"}, ILL, "10026/inet is other:x"),
+        (
+            "127.0.0.1:10026", ["192.0.2.1:10026/inet", "127.0.0.1:10026/inet"], {"127.0.0.1:10026/inet": ""}, WELL,
+            "127.0.0.1:10026/inet has no content_filter",
+        ),
+        ("127.0.0.1:10026", ["10026/unix", "127.0.0.1:10026/inet"], {"127.0.0.1:10026/inet": ""}, WELL, "has no"),
+        ("127.0.0.1:25", ["smtp/inet"], {}, ILL, f"smtp/inet is {SCAN}"),
+        ("unix:/spool/private/back", ["back/unix", "back/inet"], {"back/unix": ""}, WELL, "back/unix has no"),
+        ("unix:/spool/private/back", ["back/unix"], {}, ILL, f"back/unix is {SCAN}"),
+        ("unix:/spool/private/back", ["smtp/inet"], {}, ODD, "no service in master.cf listens on unix:/spool"),
+        ("192.0.2.7:10026", ["127.0.0.1:10026/inet"], {}, ODD, "no service in master.cf listens on 192.0.2.7:10026"),
+    ],
+)  # fmt: skip
+async def test_whether_mail_comes_back_to_us(
+    tmp_path: Path, address: str, services: list[str], options: dict[str, str], state: State, what: str
+) -> None:
+    overrides = {f"{service}/content_filter": value for service, value in options.items()}
+    neighbours = Neighbours(services=tuple(services), overrides=overrides)
+    got = (await diagnoses(tmp_path, neighbours, f'[next_hop]\naddress = "{address}"'))["reinjection port"]
+    assert got.state is state
+    assert what in got.found
+    assert ("mail will loop" in got.advice) is (state is ILL)
+
+
+def test_a_real_postconf_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "main.cf").write_text(
+        "compatibility_level = 3.6\nrelay_domains = a.example, $mydomain\nmydomain = b.example\n"
+    )
+    (tmp_path / "master.cf").write_text(
+        "smtp inet n - n - - smtpd\n"
+        "localhost:10026 inet n - n - - smtpd\n    -o content_filter=\nscan unix - - n - 10 lmtp\n"
+    )
+    postconf = PostconfCommand(tmp_path)
+    assert postconf.main("relay_domains") == "a.example, b.example"
+    assert list(postconf.services()) == ["smtp/inet", "localhost:10026/inet", "scan/unix"]
+    assert postconf.overrides() == {"localhost:10026/inet/content_filter": ""}
+    with pytest.raises(PostconfError):
+        PostconfCommand(tmp_path / "none").services()
+
+
+# --- directories --------------------------------------------------------------------------------------------------
+
+
+async def test_directories_that_will_be_made_are_well(tmp_path: Path) -> None:
+    found = await diagnoses(tmp_path / "new" / "state", Neighbours())
+    for about in ("state_directory", "[quarantine] directory"):
+        assert found[about].state is State.WELL
+        assert found[about].found.endswith("will be made")
+
+
+async def test_a_file_in_the_place_of_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "quarantine").write_text("")
+    got = (await diagnoses(tmp_path, Neighbours()))["[quarantine] directory"]
+    assert (got.state, got.found) == (State.ILL, f"{tmp_path}/quarantine is not a directory")
+
+
+async def test_a_user_who_may_not_look_is_told_so() -> None:
+    with open_place() as place:
+        (place / "state").mkdir()
+        with locked_out(place / "state"):
+            found = await diagnoses(place / "state", Neighbours())
+    for about, problem in (("state_directory", "is not writable"), ("[quarantine] directory", "is hidden")):
+        assert found[about].state is State.ILL
+        assert problem in found[about].found
+        assert "run doctor as the filter's user or root" in found[about].advice
+
+
+def test_the_command_fails_if_something_is_ill(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(
+        f'state_directory = "{tmp_path}"\n[next_hop]\naddress = "127.0.0.1:1"\n'
+        "[clamav]\nenabled = false\n[spamassassin]\nenabled = false\n"
+    )
+    done = CliRunner().invoke(cli, ["doctor", "--json", "--config", str(file)])
+    assert done.exit_code == 1
+    found = {one["about"]: one for one in json.loads(done.stdout)}
+    assert found["next hop at 127.0.0.1:1"]["state"] == "failed"
+    assert found["state_directory"]["state"] == "ok"

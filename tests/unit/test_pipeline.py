@@ -1,0 +1,272 @@
+"""What the journey hands from step to step; what becomes of the recipients is in test_reply_table."""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from contentfilter import reply
+from contentfilter.decision import OnFailure
+from contentfilter.domains import LocalDomains
+from contentfilter.envelope import Client, Envelope, Protocol, Recipient
+from contentfilter.errors import FilterError, PolicyError
+from contentfilter.finding import Finding, Kind
+from contentfilter.inspectors import Inspector, Subject
+from contentfilter.message import Message
+from contentfilter.mime import Limits
+from contentfilter.next_hop import Content
+from contentfilter.pipeline import Pipeline, Site
+from contentfilter.policy.lookup import Policies
+from contentfilter.policy.settings import Policy
+from contentfilter.policy.toml import TomlSource
+from contentfilter.reply import Reply
+from contentfilter.verdict import Action, Category
+from quarantine.record import Record, State
+from tests.journey import HOST, MESSAGE, Scripted, Unopened
+
+BOB, CAROL, FAR = Recipient("bob@x.example"), Recipient("carol@x.example"), Recipient("far@elsewhere.example")
+ENVELOPE = Envelope("a@y.example", (BOB,), protocol=Protocol.LMTP, client=Client(addr="192.0.2.7", ident="Q1"))
+OK = Reply(250, "2.0.0", "Ok")
+VIRUS = Finding(Kind.VIRUS, "clamd", "Eicar", "1.2")
+
+
+@dataclass
+class Way:
+    """Takes everything, or answers as told; keeps what went out."""
+
+    answers: dict[str, Reply] = field(default_factory=dict)
+    sent: list[tuple[Envelope, list[str], bytes, int]] = field(default_factory=list)
+
+    async def send(
+        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int
+    ) -> tuple[Reply, ...]:
+        raw = b"".join(bytes(piece) for piece in content())
+        self.sent.append((envelope, [one.address for one in recipients], raw, size))
+        return tuple(self.answers.get(one.address, OK) for one in recipients)
+
+
+@dataclass
+class Keeper:
+    """A quarantine that is a list."""
+
+    kept: list[Record] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
+
+    def keep(self, record: Record, message: Message) -> None:
+        self.kept.append(record)
+
+    def withdraw(self, mail_id: str) -> None:
+        self.withdrawn.append(mail_id)
+
+
+@dataclass
+class Set:
+    pipeline: Pipeline
+    way: Way
+    keeper: Keeper
+
+    async def handle(self, envelope: Envelope = ENVELOPE, raw: bytes = MESSAGE) -> tuple[Reply, ...]:
+        with Message(raw) as message:
+            return await self.pipeline.handle(envelope, message)
+
+
+def made(
+    *inspectors: Inspector,
+    policies: dict[str, Policy] | None = None,
+    default: Policy | None = None,
+    answers: dict[str, Reply] | None = None,
+    timeout: float = 10.0,
+    limits: Limits | None = None,
+) -> Set:
+    site = Site(
+        hostname=HOST,
+        local=LocalDomains(["x.example"]),
+        inspect_timeout=timeout,
+        max_hops=100,
+        max_passes=3,
+        mime_limits=limits or Limits(),
+        on_failure={"clamd": OnFailure.PASS},
+    )
+    way, keeper = Way(answers or {}), Keeper()
+    lookup = Policies(default or Policy(), [TomlSource(policies or {})])
+    return Set(Pipeline(site, lookup, inspectors, way, keeper, box=Unopened()), way, keeper)
+
+
+def field_of(raw: bytes, name: str) -> str | None:
+    value = email.message_from_bytes(raw)[name]
+    return None if value is None else str(value)
+
+
+@pytest.mark.parametrize(
+    ("inspector", "claimed"),
+    [
+        (Scripted("clamd"), True),
+        (Scripted("clamd", findings=(Finding(Kind.UNCHECKED, "clamd", "Heuristics.Encrypted.Zip"),)), False),
+        (Scripted("clamd", findings=(VIRUS, Finding(Kind.FAILURE, "clamd", "part 2"))), False),
+        (Scripted("spamd"), False),
+    ],
+)
+async def test_only_a_whole_scan_is_claimed(inspector: Scripted, claimed: bool) -> None:
+    passing = Policy(virus_action=Action.PASS, unchecked_action=Action.PASS)
+    it = made(inspector, default=passing)
+    await it.handle()
+    ((_, _, raw, _),) = it.way.sent
+    assert (field_of(raw, "X-Virus-Scanned") is not None) is claimed
+
+
+async def test_a_scanner_that_takes_too_long_has_failed() -> None:
+    class Slow(Scripted):
+        async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+            await asyncio.Event().wait()
+            return ()
+
+    it = made(Slow("spamd"), timeout=0.01)
+    assert await it.handle() == (reply.SCANNER_FAILED,)
+    assert it.way.sent == []
+
+
+async def test_what_exceeds_a_limit_is_unchecked() -> None:
+    it = made(limits=Limits(parts=2))
+    parts = b"".join(b"--b\r\n\r\nx\r\n" for _ in range(5))
+    await it.handle(raw=b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n")
+    assert it.way.sent == []
+    (record,) = it.keeper.kept
+    assert record.category is Category.UNCHECKED
+
+
+async def test_the_record_tells_everything() -> None:
+    score = Finding(Kind.SPAM, "spamd", "spam score", score=99.5)
+    it = made(Scripted("clamd", findings=(VIRUS,)), Scripted("spamd", findings=(score,)))
+    raw = MESSAGE.replace(b"Subject: hi", b"Subject: =?utf-8?q?h=C3=AD?=\r\nMessage-ID: <1@y>")
+    await it.handle(raw=raw)
+    (record,) = it.keeper.kept
+    assert (record.subject, record.message_id, record.score, record.queue_id) == ("hí", "<1@y>", 99.5, "Q1")
+    assert set(record.findings) == {VIRUS, score}
+    (one,) = record.withheld
+    assert (one.recipient, one.category, one.action, one.state) == (BOB, Category.VIRUS, Action.DISCARD, State.PENDING)
+    assert one.reasons == ("virus: Eicar in part 1.2", "spam: score 99.5 >= kill_level 6.9")
+
+
+async def test_a_copy_of_what_passes_has_its_id_in_the_header_and_waits_for_nobody() -> None:
+    it = made(Scripted("clamd", findings=(VIRUS,)), default=Policy(virus_action=Action.PASS))
+    await it.handle()
+    (record,) = it.keeper.kept
+    ((_, _, raw, _),) = it.way.sent
+    assert field_of(raw, "X-Quarantine-ID") == record.id
+    assert record.withheld[0].state is State.DELIVERED
+
+
+async def test_fields_for_people_are_for_local_people() -> None:
+    score = Finding(Kind.SPAM, "spamd", "spam score", score=5.0)
+    it = made(Scripted("spamd", findings=(score,)))
+    await it.handle(replace(ENVELOPE, recipients=(BOB, FAR)))
+    marked = {tuple(to): field_of(raw, "X-Spam-Score") for _, to, raw, _ in it.way.sent}
+    assert marked == {("bob@x.example",): "5", ("far@elsewhere.example",): None}
+
+
+async def test_the_size_we_announce_is_the_size_we_send() -> None:
+    it = made(default=Policy(tag_level=float("-inf"), tag2_level=0.0, spam_subject_tag2="[S] "))
+    foreign = b"X-Spam-Status: No\r\n" * 20
+    scored = made(
+        Scripted("spamd", findings=(Finding(Kind.SPAM, "spamd", "spam score", score=5.0),)),
+        default=Policy(spam_subject_tag2="[S] ", tag2_level=1.0),
+    )
+    for one in (it, scored):
+        await one.handle(raw=foreign + MESSAGE)
+        ((_, _, raw, size),) = one.way.sent
+        assert size == len(raw)
+        assert b"X-Spam-Status: No\r\n" not in raw
+
+
+async def test_no_foreign_copy_hides_behind_a_limit() -> None:
+    it = made(default=Policy(unchecked_action=Action.PASS), limits=Limits(fields=3))
+    await it.handle(raw=b"A: b\r\n" * 10 + b"X-Spam-Flag: NO\r\n" + MESSAGE)
+    ((_, _, raw, _),) = it.way.sent
+    assert field_of(raw, "X-Spam-Flag") is None
+
+
+async def test_the_report_gives_back_no_virus() -> None:
+    rejecting = {"carol@x.example": Policy(virus_action=Action.REJECT, virus_quarantine=False)}
+    passing = Policy(virus_action=Action.PASS, virus_quarantine=False)
+    it = made(Scripted("clamd", findings=(VIRUS,)), policies=rejecting, default=passing)
+    envelope = replace(ENVELOPE, recipients=(BOB, CAROL), protocol=Protocol.ESMTP, ret="FULL")
+    assert await it.handle(envelope, MESSAGE) == (OK,)
+    _, (sent, to, report, size) = it.way.sent
+    assert (sent.mail_from, to, size) == ("", ["a@y.example"], len(report))
+    assert b"carol@x.example" in report
+    assert b"bob@x.example" not in report
+    assert b"\r\nbody\r\n" not in report
+    assert b"hi" in report  # the subject, so that people know which message it is about
+
+
+async def test_a_report_of_what_the_next_hop_refused_gives_back_the_message() -> None:
+    it = made(answers={"carol@x.example": Reply(550, "5.1.1", "who?")})
+    envelope = replace(ENVELOPE, recipients=(BOB, CAROL), protocol=Protocol.ESMTP, ret="FULL", smtputf8=True)
+    await it.handle(envelope)
+    _, (sent, _, report, _) = it.way.sent
+    assert b"\r\nbody\r\n" in report
+    assert sent.smtputf8
+
+
+async def test_each_preference_is_asked_for_once_and_only_for_those_who_want_scores() -> None:
+    spamd = Scripted("spamd")
+    policies = {
+        "bob@x.example": Policy(spam_user="bob"),
+        "carol@x.example": Policy(spam_user="carol", bypass_spam_checks=True),
+    }
+    it = made(spamd, policies=policies)
+    await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL, BOB, FAR)))
+    assert spamd.asked[0].spam_users == ("bob", "")
+
+
+async def test_the_score_in_the_log_is_the_general_one(caplog: pytest.LogCaptureFixture) -> None:
+    scores = tuple(
+        Finding(Kind.SPAM, "spamd", "spam score", score=score, user=user) for user, score in (("bob", 1.0), ("", 2.0))
+    )
+    it = made(Scripted("spamd", findings=scores))
+    with caplog.at_level(logging.INFO, "contentfilter"):
+        await it.handle()
+    assert "Hits: 2," in caplog.text
+
+
+async def test_what_cannot_be_decided_is_logged_and_raised(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        async def entries(self, keys: Sequence[str]) -> dict[str, Policy]:
+            raise PolicyError("the database is away")
+
+    it = made()
+    site_policies = Policies(Policy(), [Broken()])
+    it.pipeline._policies = site_policies
+    with pytest.raises(FilterError) as caught:
+        await it.handle()
+    assert caught.value.reply == reply.POLICY_FAILED
+    assert "Deferred, [192.0.2.7] <a@y.example> -> <bob@x.example>, Queue-ID: Q1, reply: 451 4.3.5" in caplog.text
+
+
+async def test_a_mistake_of_an_inspector_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    it = made(Scripted("banned", failure=ZeroDivisionError("oops")))
+    assert await it.handle() == (reply.SCANNER_FAILED,)
+    assert "unforeseen error while asking banned" in caplog.text
+    assert "ZeroDivisionError: oops" in caplog.text
+
+
+async def test_in_smtp_the_log_says_what_was_told(caplog: pytest.LogCaptureFixture) -> None:
+    discarding = {"carol@x.example": Policy(virus_action=Action.DISCARD, virus_quarantine=True)}
+    passing = Policy(virus_action=Action.PASS, virus_quarantine=False)
+    it = made(
+        Scripted("clamd", findings=(VIRUS,)),
+        policies=discarding,
+        default=passing,
+        answers={"bob@x.example": Reply(451, "4.0.0", "later")},
+    )
+    with caplog.at_level(logging.INFO, "contentfilter"):
+        await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL), protocol=Protocol.ESMTP))
+    assert it.keeper.withdrawn == [it.keeper.kept[0].id]
+    assert "Blocked" not in caplog.text
+    assert "quarantine:" not in caplog.text
+    assert "Deferred INFECTED" in caplog.text
