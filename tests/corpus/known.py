@@ -6,8 +6,6 @@ from types import MappingProxyType
 
 _OPEN = {
     "embedded-text/uuencode-blanks-lost": "a line that lost blanks at its end is not taken for a line of uuencode",
-    "containers/gz-cut": "of a gzip without its end nothing is given, so it is unchecked rather than banned",
-    "containers/gz-name": "the name in a gzip's header is not among the names of its content",
 }
 
 IN_CHECK = MappingProxyType(_OPEN)
