@@ -122,7 +122,7 @@ async def test_where_all_is_well_nothing_is_complained_of(tmp_path: Path) -> Non
     assert {one.advice for one in found.values()} == {""}
     assert set(found) == {
         "state_directory", "[quarantine] directory", "clamd", "spamd", "next hop", "reinjection port",
-        "address mappings", "[domains] local",
+        "address mappings", "[domains] local", "opening containers",
     }  # fmt: skip
 
 
