@@ -64,13 +64,21 @@ class Policies:
         for source in self._sources:
             entries = await source.entries(keys)
             found.extend(entries[key] for key in keys if key in entries)
-        return merge(tuple(found), self._default) if found else self._default
+        return _merged(tuple(_settings(entry) for entry in found), self._default) if found else self._default
+
+
+Settings = tuple[tuple[str, object], ...]
+"""The keys that an entry sets, with their values. Two entries may set different keys and yet be equal policies."""
+
+
+def _settings(entry: Policy) -> Settings:
+    return tuple((key, getattr(entry, key)) for key in sorted(entry.model_fields_set))
 
 
 @lru_cache(maxsize=4096)
-def merge(entries: tuple[Policy, ...], default: Policy) -> Policy:
+def _merged(entries: tuple[Settings, ...], default: Policy) -> Policy:
     """One policy out of several entries: per key the first that sets it, else the default's."""
     values = default.model_dump()
     for entry in reversed(entries):
-        values.update({key: getattr(entry, key) for key in entry.model_fields_set})
+        values.update(entry)
     return Policy.model_construct(**values)

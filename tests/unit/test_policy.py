@@ -9,6 +9,7 @@ from contentfilter.envelope import split_address
 from contentfilter.policy.lookup import Policies, lookup_keys
 from contentfilter.policy.settings import Policy
 from contentfilter.policy.toml import TomlSource
+from contentfilter.verdict import Action
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,17 @@ async def test_equal_settings_are_equal_policies() -> None:
     policies = Policies(Policy(), [source])
     assert await policies.of("a@x.org") == await policies.of("b@x.org")
     assert hash(await policies.of("a@x.org")) == hash(await policies.of("b@x.org"))
+
+
+async def test_entries_that_set_different_keys_to_their_defaults_are_not_taken_for_each_other() -> None:
+    """As policies they are equal; what they set is not."""
+    source = TomlSource(
+        {"a@x.org": Policy(banned_action=Action.DISCARD), "b@x.org": Policy(spam_action=Action.DISCARD)}
+    )
+    policies = Policies(Policy(banned_action=Action.PASS, spam_action=Action.PASS), [source])
+    a, b = await policies.of("a@x.org"), await policies.of("b@x.org")
+    assert (a.banned_action, a.spam_action) == (Action.DISCARD, Action.PASS)
+    assert (b.banned_action, b.spam_action) == (Action.PASS, Action.DISCARD)
 
 
 @pytest.mark.parametrize(
