@@ -20,6 +20,8 @@ from typing import Annotated, Any
 
 import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from contentfilter import endpoint
 from contentfilter.decision import OnFailure
@@ -65,6 +67,16 @@ def _endpoint(value: str) -> str:
 
 def _scheme_endpoint(value: str) -> str:
     endpoint.SchemeEndpoint.parse(value)
+    return value
+
+
+def _database(value: str) -> str:
+    if value:
+        try:
+            make_url(value)
+        except (ArgumentError, ValueError):  # a port that is no number is a plain ValueError
+            # The value is not shown: it may have a password in it.
+            raise ValueError('must be a URL such as "sqlite:////path" or "postgresql://user@host/name"') from None
     return value
 
 
@@ -120,6 +132,7 @@ DirectoryPath = Annotated[Path, BeforeValidator(_path)]
 NetworkValue = Annotated[Network, BeforeValidator(_network)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 SchemeEndpoint = Annotated[str, AfterValidator(_scheme_endpoint)]
+DatabaseUrl = Annotated[str, AfterValidator(_database)]
 DomainPattern = Annotated[str, AfterValidator(_domain)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 PolicyKey = Annotated[str, AfterValidator(_policy_key)]
@@ -251,7 +264,9 @@ class Quarantine(Table):
     """Where withheld messages wait."""
 
     directory: DirectoryPath = Field(default=Path(), description="empty: quarantine below state_directory")
-    database: str = Field(default="", description="SQLAlchemy URL; empty: SQLite in index.sqlite below directory")
+    database: DatabaseUrl = Field(
+        default="", description="SQLAlchemy URL; empty: SQLite in index.sqlite below directory"
+    )
     keep_days: float = Field(default=30.0, gt=0, description="quarantine expire deletes older items")
     max_size: int = Field(
         default=0, ge=0, description="bytes; quarantine expire deletes the oldest items above; 0: no limit"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from enum import Enum
 from typing import Annotated, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from contentfilter.verdict import Action, Category
+
+_NOT_IN_A_FIELD = {"Cc", "Zl", "Zp"}
+"""Unicode's categories of control characters, line and paragraph separators."""
 
 
 def enum_by_value(kind: type[Enum]) -> BeforeValidator:
@@ -32,8 +36,16 @@ def _no_nan(value: float) -> float:
     return value
 
 
+def _no_control_characters(value: str) -> str:
+    # A line end would end the field, and what follows would be a field of its own, or the body.
+    if any(unicodedata.category(character) in _NOT_IN_A_FIELD for character in value):
+        raise ValueError("must not have control characters or line ends")
+    return value
+
+
 ActionKey = Annotated[Action, enum_by_value(Action)]
 Level = Annotated[float, AfterValidator(_no_nan)]
+FieldText = Annotated[str, AfterValidator(_no_control_characters)]
 
 
 class Policy(BaseModel):
@@ -47,7 +59,9 @@ class Policy(BaseModel):
     quarantine_cutoff_level: Level = Field(
         default=float("inf"), description="no quarantine copy of spam from this score on"
     )
-    spam_subject_tag2: str = Field(default="", description="put before the Subject from tag2_level on; empty: no tag")
+    spam_subject_tag2: FieldText = Field(
+        default="", description="put before the Subject from tag2_level on; empty: no tag"
+    )
     spam_user: str = Field(default="", description="whose SpamAssassin preferences apply; empty: [spamassassin] user")
 
     virus_action: ActionKey = Field(default=Action.DISCARD, description="what to do with a virus")
