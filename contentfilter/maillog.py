@@ -10,7 +10,7 @@ import logging
 import logging.handlers
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from contentfilter.decision import Outcome, format_level
@@ -20,6 +20,8 @@ from contentfilter.printable import printable
 from contentfilter.verdict import Action
 
 _log = logging.getLogger("contentfilter")
+
+RECIPIENTS_A_LINE = 50
 
 _QUEUED_AS = re.compile(r"\bqueued as (\w+)")
 _WORDS = {Action.PASS: "Passed", Action.DISCARD: "Blocked", Action.REJECT: "Blocked", Action.DEFER: "Deferred"}
@@ -42,18 +44,27 @@ def safe(text: str, limit: int = 250) -> str:
 
 
 def judged(facts: Facts, outcomes: Sequence[Outcome], milliseconds: int) -> None:
-    """What became of the message: a line for each different outcome, nearly always a single one."""
+    """What became of the message: a line for each different outcome, nearly always a single one.
+
+    Of more than RECIPIENTS_A_LINE recipients there are several such lines: a syslog datagram has its limits.
+    """
     groups: dict[tuple[str, str, str], list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(_heading(outcome), []).append(outcome)
     for (word, category, what), group in groups.items():
-        recipients = ",".join(f"<{safe(outcome.recipient.address)}>" for outcome in group)
         tail = _tail(facts, group[0])
-        _log.info(
-            "(%s) %s %s%s, %s<%s> -> %s, %s, %d ms",
-            facts.mail_id, word, category, what, _client(facts.envelope.client),
-            safe(facts.envelope.mail_from), recipients, tail, milliseconds,
-        )  # fmt: skip
+        for recipients in _recipients([outcome.recipient.address for outcome in group]):
+            _log.info(
+                "(%s) %s %s%s, %s<%s> -> %s, %s, %d ms",
+                facts.mail_id, word, category, what, _client(facts.envelope.client),
+                safe(facts.envelope.mail_from), recipients, tail, milliseconds,
+            )  # fmt: skip
+
+
+def _recipients(addresses: Sequence[str]) -> Iterator[str]:
+    """Addresses as lines show them, as many as go on each."""
+    for start in range(0, len(addresses), RECIPIENTS_A_LINE):
+        yield ",".join(f"<{safe(address)}>" for address in addresses[start : start + RECIPIENTS_A_LINE])
 
 
 def _heading(outcome: Outcome) -> tuple[str, str, str]:
@@ -98,12 +109,13 @@ def unforeseen(mail_id: str, doing: str) -> None:
 
 def undecided(mail_id: str, envelope: Envelope, error: FilterError) -> None:
     """A message about which nothing could be decided; all its recipients get the error's reply."""
-    _log.error(
-        "(%s) %s, %s<%s> -> %s, Queue-ID: %s, reply: %s: %s%s",
-        mail_id, "Rejected" if error.reply.permanent else "Deferred", _client(envelope.client),
-        safe(envelope.mail_from), ",".join(f"<{safe(one.address)}>" for one in envelope.recipients),
-        safe(envelope.client.ident or "-"), error.reply, safe(str(error), 500), _cause(error),
-    )  # fmt: skip
+    for recipients in _recipients([one.address for one in envelope.recipients]):
+        _log.error(
+            "(%s) %s, %s<%s> -> %s, Queue-ID: %s, reply: %s: %s%s",
+            mail_id, "Rejected" if error.reply.permanent else "Deferred", _client(envelope.client),
+            safe(envelope.mail_from), recipients,
+            safe(envelope.client.ident or "-"), error.reply, safe(str(error), 500), _cause(error),
+        )  # fmt: skip
 
 
 def step_failed(mail_id: str, doing: str, error: Exception) -> None:
@@ -115,20 +127,24 @@ def _cause(error: Exception) -> str:
     return safe(f": {error.__cause__}", 300) if error.__cause__ is not None else ""
 
 
+def too_late(mail_id: str, count: int, seconds: float) -> None:
+    """The next hop took so long that recipients are deferred."""
+    _log.warning("(%s) not sent to %d recipients within %g s: deferred", mail_id, count, seconds)
+
+
 def reported(mail_id: str, sender: str, recipients: Sequence[str]) -> None:
     """We told the sender ourselves of recipients that were refused."""
-    _log.info(
-        "(%s) reported to <%s> as failed: %s", mail_id, safe(sender), ",".join(f"<{safe(r)}>" for r in recipients)
-    )
+    for some in _recipients(recipients):
+        _log.info("(%s) reported to <%s> as failed: %s", mail_id, safe(sender), some)
 
 
 def unreported(mail_id: str, recipients: Sequence[str], why: str, quarantine_id: str) -> None:
     """Refused for recipients of whom no report may or can be sent: kept instead."""
-    addresses = ",".join(f"<{safe(recipient)}>" for recipient in recipients)
-    _log.warning(
-        "(%s) refused for %s without a report: %s, kept in quarantine as %s",
-        mail_id, addresses, safe(why, 500), quarantine_id,
-    )  # fmt: skip
+    for some in _recipients(recipients):
+        _log.warning(
+            "(%s) refused for %s without a report: %s, kept in quarantine as %s",
+            mail_id, some, safe(why, 500), quarantine_id,
+        )  # fmt: skip
 
 
 def set_up(destination: str, level: str, syslog_address: str = "/dev/log") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from pathlib import Path
 
@@ -79,6 +80,21 @@ def test_a_line_for_each_outcome(
     with caplog.at_level(logging.INFO, "contentfilter"):
         maillog.judged(FACTS, [Outcome(*one) for one in given], 12)
     assert [record.getMessage() for record in caplog.records] == [f"(mailid) {line}" for line in lines]
+
+
+def test_many_recipients_go_on_several_lines_and_each_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    recipients = tuple(Recipient(f"user{number:04}@example.org") for number in range(120))
+    addresses = [recipient.address for recipient in recipients]
+    envelope = Envelope("a@y.example", recipients)
+    with caplog.at_level(logging.INFO, "contentfilter"):
+        maillog.judged(maillog.Facts("mailid", envelope, "", 9, None), [Outcome(r, PASS, OK) for r in recipients], 1)
+        maillog.undecided("mailid", envelope, QuarantineError("full"))
+        maillog.reported("mailid", "a@y.example", addresses)
+        maillog.unreported("mailid", addresses, "no", "mailid")
+    named = [re.findall(r"<(user\d+@example\.org)>", line) for line in caplog.messages]
+    assert [len(some) for some in named] == [50, 50, 20] * 4
+    assert sum(named, []) == addresses * 4
+    assert [line.endswith("size: 9, queued_as: ABC, 1 ms") for line in caplog.messages[:3]] == [True] * 3
 
 
 def test_what_is_not_known_is_not_said(caplog: pytest.LogCaptureFixture) -> None:
