@@ -8,6 +8,7 @@ something as grave anyway.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -79,6 +80,24 @@ class Evidence:
     on_failure: Mapping[str, OnFailure] | None = None
 
 
+MOST_FINDINGS = 30
+"""Findings of one kind by one inspector that are kept; a message may hold thousands of programs."""
+
+
+def abridged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings, of each inspector and kind the first few and how many more there are. Scores all stay."""
+    seen: Counter[tuple[str, Kind]] = Counter()
+    kept: list[Finding] = []
+    for finding in findings:
+        key = finding.inspector, finding.kind
+        seen[key] += 1
+        if seen[key] <= MOST_FINDINGS or finding.kind in (Kind.SPAM, Kind.FAILURE):
+            kept.append(finding)
+    more = ((key, count - MOST_FINDINGS) for key, count in seen.items() if key[1] not in (Kind.SPAM, Kind.FAILURE))
+    kept.extend(Finding(kind, name, f"and {count} more") for (name, kind), count in more if count > 0)
+    return tuple(kept)
+
+
 def wants(policy: Policy, inspector: str) -> bool:
     """Whether a recipient with this policy wants the inspector to look."""
     key = _BYPASS_OF_INSPECTOR.get(inspector)
@@ -112,6 +131,8 @@ def decide(evidence: Evidence, policy: Policy, *, local: bool) -> Verdict:
 def _concerns(finding: Finding, policy: Policy) -> bool:
     if finding.kind is Kind.SPAM and finding.user != policy.spam_user:
         return False
+    if finding.user and finding.user != policy.spam_user:
+        return False  # a scan for somebody else's preferences failed
     return wants(policy, finding.inspector)
 
 
@@ -187,6 +208,11 @@ class Outcome:
     recipient: Recipient
     verdict: Verdict
     reply: Reply
+
+    @property
+    def waits_for_nobody(self) -> bool:
+        """No copy is kept, or one of a message that was to pass."""
+        return not self.verdict.quarantine or self.verdict.action is Action.PASS
 
     @property
     def refused(self) -> bool:

@@ -31,6 +31,10 @@ OURS = frozenset(
     }
 )
 
+_FOREIGN = re.compile(
+    rb"^(?:%s)[ \t]*+:[^\n]*+\n?(?:[ \t][^\n]*+\n?)*+" % b"|".join(name.encode() for name in sorted(OURS)),
+    re.MULTILINE | re.IGNORECASE,
+)
 _WIDTH = 78
 _LONG_LINE = 900
 """A subject line from this length on gets its tag on a line of its own; 998 is the limit of RFC 5322 section 2.1.1."""
@@ -41,8 +45,15 @@ _UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 
 
 def edits_for(buffer: Buffer, header: Header, marking: Marking, received: bytes, hostname: str) -> HeaderEdits:
-    """What to change in this header. received: our Received field, made by :func:`received_field`."""
+    """What to change in this header. received: our Received field, made by :func:`received_field`.
+
+    Of a header that is over the limits only the beginning was read. Foreign copies of our fields are removed from all
+    of it; its subject stays as it is.
+    """
     prepend = b"".join(_fold(name, value) for name, value in _added(marking, hostname))
+    if not header.complete:
+        whole = _FOREIGN.sub(b"", buffer[header.start : header.end])
+        return HeaderEdits(prepend + received, (Replacement(header.start, header.end, whole),))
     replacements = [Replacement(field.start, field.end) for field in header.fields if field.key in OURS]
     if marking.subject_tag:
         subjects = header.all("subject")

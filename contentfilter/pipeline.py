@@ -22,6 +22,7 @@ from contentfilter.decision import (
     Evidence,
     OnFailure,
     Outcome,
+    abridged,
     as_told,
     copy_is_void,
     decide,
@@ -37,7 +38,7 @@ from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
-from contentfilter.mime import Limits, Tree, parse, parse_header
+from contentfilter.mime import Limits, Tree, parse
 from contentfilter.next_hop import Content
 from contentfilter.notice import failure_report
 from contentfilter.policy.lookup import Policies
@@ -106,11 +107,15 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Who and what we are. inspect_timeout: seconds; on_failure: by inspector."""
+    """Who and what we are.
+
+    inspect_timeout, send_timeout: seconds for all inspectors, and for all groups; on_failure: by inspector.
+    """
 
     hostname: str
     local: LocalDomains
     inspect_timeout: float
+    send_timeout: float
     max_hops: int
     max_passes: int
     mime_limits: Limits
@@ -147,8 +152,14 @@ class Pipeline:
             maillog.undecided(mail_id, envelope, error)
             raise
         case.opened.close()
-        outcomes = await self._carry_out(case)  # 6 to 8
-        answers = await self._answer(case, outcomes)  # 9 and 11
+        try:
+            outcomes = await self._carry_out(case)  # 6 to 8
+            answers = await self._answer(case, outcomes)  # 9 and 11
+        except asyncio.CancelledError:
+            # Cut off before anybody was answered: all of it comes again, and the copy with it.
+            if any(verdict.quarantine for verdict in case.verdicts):
+                await asyncio.shield(self._withdraw(case))
+            raise
         told = outcomes if envelope.protocol is Protocol.LMTP else as_told(outcomes, answers[0])
         maillog.judged(_facts(case), told, round((time.monotonic() - began) * 1000))  # 10
         return answers
@@ -168,10 +179,7 @@ class Pipeline:
         except BaseException:
             opened.close()
             raise
-        verdicts = tuple(
-            decide(evidence, policy, local=self._site.local.has(recipient.address))
-            for recipient, policy in zip(envelope.recipients, policies, strict=True)
-        )  # 5
+        verdicts = self._decide(envelope, policies, evidence)  # 5
         return Case(mail_id, envelope, message, tree, evidence, policies, verdicts, opened)
 
     async def _take_apart(self, message: Message) -> Tree:
@@ -190,12 +198,24 @@ class Pipeline:
     async def _look_up(self, envelope: Envelope) -> tuple[Policy, ...]:
         return tuple([await self._policies.of(recipient.address) for recipient in envelope.recipients])
 
+    def _decide(self, envelope: Envelope, policies: Sequence[Policy], evidence: Evidence) -> tuple[Verdict, ...]:
+        """A verdict for each recipient; those with one policy share one."""
+        decided: dict[tuple[int, bool], Verdict] = {}
+        verdicts = []
+        for recipient, policy in zip(envelope.recipients, policies, strict=True):
+            key = id(policy), self._site.local.has(recipient.address)
+            if key not in decided:
+                decided[key] = decide(evidence, policy, local=key[1])
+            verdicts.append(decided[key])
+        return tuple(verdicts)
+
     async def _inspect(self, subject: Subject, policies: Sequence[Policy]) -> Evidence:
         """Ask everybody whom somebody wants asked, at the same time, under one deadline."""
-        asked = [one for one in self._inspectors if any(wants(policy, one.name) for policy in set(policies))]
+        distinct = {id(policy): policy for policy in policies}.values()
+        asked = [one for one in self._inspectors if any(wants(policy, one.name) for policy in distinct)]
         reports = await asyncio.gather(*(self._ask(inspector, subject) for inspector in asked))
         findings = _not_looked_into(subject.tree) + subject.opened.findings
-        findings += tuple(finding for report in reports for finding in report)
+        findings = abridged(findings + tuple(finding for report in reports for finding in report))
         doubts = {finding.inspector for finding in findings if finding.kind in (Kind.FAILURE, Kind.UNCHECKED)}
         scanned = any(one.name == "clamd" for one in asked) and "clamd" not in doubts
         return Evidence(findings, len(subject.message), scanned, self._site.on_failure)
@@ -225,12 +245,11 @@ class Pipeline:
         replies: list[Reply | None] = [
             failed if verdict.quarantine and failed else verdict.reply for verdict in case.verdicts
         ]
+        deadline = time.monotonic() + self._site.send_timeout
         for marking, members in _groups(case, replies).items():  # 7
-            if case.envelope.protocol is not Protocol.LMTP and any(
-                one is not None and one.temporary for one in replies
-            ):
+            if case.envelope.protocol is not Protocol.LMTP and any(one and one.temporary for one in replies):
                 break  # the whole message will come again: nobody else is served twice
-            answers = await self._send(case, marking, members)  # 8
+            answers = await self._send(case, marking, members, deadline)  # 8
             for index, answer in zip(members, answers, strict=True):
                 replies[index] = answer
         return [
@@ -256,15 +275,19 @@ class Pipeline:
 
         await asyncio.to_thread(keep)
 
-    async def _send(self, case: Case, marking: Marking, members: Sequence[int]) -> tuple[Reply, ...]:
+    async def _send(self, case: Case, marking: Marking, members: Sequence[int], deadline: float) -> tuple[Reply, ...]:
+        """To one group. Who waits for us has a limit to its patience: what is not done by then is done again."""
         recipients = [case.envelope.recipients[index] for index in members]
         received = received_field(case.envelope, recipients, case.mail_id, self._site.hostname)
-        header = case.tree.header
-        if not header.complete:  # no foreign copy of our fields may hide behind the limit
-            header = await asyncio.to_thread(parse_header, case.message.buffer)
-        edits = edits_for(case.message.buffer, header, marking, received, self._site.hostname)
+        arguments = case.message.buffer, case.tree.header, marking, received, self._site.hostname
+        edits = edits_for(*arguments) if case.tree.header.complete else await asyncio.to_thread(edits_for, *arguments)
         size = len(case.message) + edits.growth
-        return await self._next_hop.send(case.envelope, recipients, lambda: case.message.edited(edits), size)
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await self._next_hop.send(case.envelope, recipients, lambda: case.message.edited(edits), size)
+        except TimeoutError:
+            maillog.too_late(case.mail_id, len(recipients), self._site.send_timeout)
+            return (reply.NEXT_HOP_LOST,) * len(recipients)
 
     async def _answer(self, case: Case, outcomes: Sequence[Outcome]) -> tuple[Reply, ...]:
         answer = None
@@ -284,17 +307,16 @@ class Pipeline:
 
     async def _account_for(self, case: Case, refused: Sequence[Outcome]) -> bool:
         """Report recipients that a 250 would hide: to the sender, else in quarantine. False if neither worked."""
+        if not case.envelope.mail_from:
+            return await self._keep_refused(case, refused, "the sender is null")
         wanting = [outcome for outcome in refused if outcome.recipient.wants_failure_report]
         if not wanting:
             return True
-        why = "the sender is null"
-        if case.envelope.mail_from:
-            answer = await self._report(case, wanting)
-            if answer.positive:
-                maillog.reported(case.mail_id, case.envelope.mail_from, _addresses(wanting))
-                return True
-            why = f"the report was answered {answer}"
-        return await self._keep_refused(case, wanting, why)
+        answer = await self._report(case, wanting)
+        if answer.positive:
+            maillog.reported(case.mail_id, case.envelope.mail_from, _addresses(wanting))
+            return True
+        return await self._keep_refused(case, wanting, f"the report was answered {answer}")
 
     async def _report(self, case: Case, refused: Sequence[Outcome]) -> Reply:
         sender = Recipient(case.envelope.mail_from)
@@ -313,7 +335,8 @@ class Pipeline:
 
     async def _keep_refused(self, case: Case, refused: Sequence[Outcome], why: str) -> bool:
         mail_id = case.mail_id
-        unkept = [(one.recipient, one.verdict) for one in refused if not one.verdict.quarantine]
+        # A copy of what was to pass waits for nobody; now somebody does wait.
+        unkept = [(one.recipient, one.verdict) for one in refused if one.waits_for_nobody]
         if unkept:
             mail_id = new_id()
             try:

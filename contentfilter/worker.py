@@ -92,6 +92,7 @@ def site_for(config: Config) -> Site:
         hostname=config.hostname,
         local=LocalDomains(config.domains.local),
         inspect_timeout=config.limits.inspect_timeout,
+        send_timeout=2 * config.next_hop.data_timeout,
         max_hops=config.limits.max_hops,
         max_passes=config.limits.max_passes,
         mime_limits=Limits(depth=config.limits.mime_depth, parts=config.limits.mime_parts),

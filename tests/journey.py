@@ -44,6 +44,7 @@ POLICIES = {
     "defer": Policy(virus_action=Action.DEFER),
     # These pass us; the next hop has another opinion (see SCRIPT). other@ goes in a group of its own.
     "no": Policy(virus_action=Action.PASS, virus_quarantine=False),
+    "copy-no": Policy(virus_action=Action.PASS, virus_quarantine=True),
     "later": Policy(virus_action=Action.PASS, virus_quarantine=False),
     "other": Policy(bypass_virus_checks=True),
     "other-later": Policy(bypass_virus_checks=True),
@@ -51,6 +52,7 @@ POLICIES = {
 
 SCRIPT: Script = {
     "RCPT:<no@x.example>": "550 5.1.1 no such user",
+    "RCPT:<copy-no@x.example>": "550 5.1.1 no such user",
     "RCPT:<later@x.example>": "451 4.3.0 not now",
     "RCPT:<other-later@x.example>": "451 4.3.0 not now",
 }
@@ -168,6 +170,7 @@ async def journey(
         hostname=HOST,
         local=LocalDomains(["x.example"]),
         inspect_timeout=10.0,
+        send_timeout=20.0,
         max_hops=100,
         max_passes=3,
         mime_limits=Limits(),

@@ -16,7 +16,8 @@ from contentfilter.decision import OnFailure
 from contentfilter.errors import InspectorError, QuarantineError
 from contentfilter.finding import Finding, Kind
 from contentfilter.message import Message
-from quarantine.record import Record
+from quarantine.index import Query
+from quarantine.record import Record, State
 from quarantine.store import Quarantine
 from tests.fakes.next_hop import Close, Hang, Raw, Step
 from tests.journey import MESSAGE, SCRIPT, Scripted, journey, silent
@@ -85,6 +86,7 @@ ROWS = [
     Row("pass keep", "250 554", "250", delivered="pass", kept="keep", mail_from=""),
     Row("pass no", "250 550", "250", delivered="pass", kept="|no", mail_from=""),
     Row("discard reject", "250 554", "250", kept="discard|discard reject", mail_from=""),
+    Row("pass reject:NEVER", "250 554", "250", delivered="pass", kept="|reject", mail_from=""),
     # RFC 3461: who wants no report of failures gets none.
     Row("pass reject:NEVER", "250 554", "250", delivered="pass"),
     Row("pass reject:SUCCESS no:FAILURE", "250 554 550", "250", delivered="pass", reported="|no"),
@@ -120,6 +122,18 @@ async def test_row(row: Row, door: str, tmp_path: Path) -> None:
         assert way.delivered() == row.of("delivered", door)
         assert _reported(way.reports()) == row.of("reported", door)
         assert way.kept() == row.of("kept", door)
+
+
+async def test_a_copy_of_what_was_to_pass_waits_once_the_next_hop_has_refused(tmp_path: Path) -> None:
+    async with journey(tmp_path) as way:
+        assert (await way.smtp("copy", "copy-no", mail_from=""))[:3] == "250"
+        states = {
+            (one.recipient.address.partition("@")[0], one.state)
+            for summary in way.quarantine.find(Query())
+            for one in way.quarantine.read(summary.id).withheld
+        }
+        assert ("copy-no", State.PENDING) in states
+        assert ("copy", State.PENDING) not in states
 
 
 async def test_the_next_hops_own_reply_is_passed_on(tmp_path: Path) -> None:

@@ -65,6 +65,18 @@ def test_foreign_copies_are_removed(foreign: bytes) -> None:
     assert edited(raw, Marking()) == RECEIVED + b"From: a@b\r\nSubject: s\r\n\r\n" + foreign
 
 
+def test_a_header_over_the_limits_is_cleaned_to_its_end() -> None:
+    foreign = b"X-Spam-Flag: NO\r\nx-virus-scanned : yes\r\n\tfolded\r\n"
+    raw = b"A: b\r\n" * 20 + foreign + b"Subject: s\r\n" + foreign + b"\r\n" + foreign
+    header = parse_header(raw, max_fields=5)
+    assert not header.complete
+    with Message(raw) as message:
+        edits = edits_for(message.buffer, header, Marking(subject_tag="T "), RECEIVED, HOST)
+        got = b"".join(bytes(piece) for piece in message.edited(edits))
+    assert got == RECEIVED + b"A: b\r\n" * 20 + b"Subject: s\r\n\r\n" + foreign
+    assert edits.growth == len(got) - len(raw)
+
+
 @pytest.mark.parametrize("name", [b"X-Spam-Report", b"X-Virus-Scanned-By", b"X-Spam", b"Received"])
 def test_other_fields_stay(name: bytes) -> None:
     raw = name + b": kept\r\n\r\n"

@@ -87,6 +87,7 @@ def made(
         hostname=HOST,
         local=LocalDomains(["x.example"]),
         inspect_timeout=timeout,
+        send_timeout=20.0,
         max_hops=100,
         max_passes=3,
         mime_limits=limits or Limits(),
@@ -128,6 +129,59 @@ async def test_a_scanner_that_takes_too_long_has_failed() -> None:
     it = made(Slow("spamd"), timeout=0.01)
     assert await it.handle() == (reply.SCANNER_FAILED,)
     assert it.way.sent == []
+
+
+async def test_groups_that_are_not_sent_in_time_come_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Postfix gives up on us after a while, and would send to everybody again."""
+
+    class Slow(Way):
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int
+        ) -> tuple[Reply, ...]:
+            if recipients == [CAROL]:
+                await asyncio.Event().wait()
+            return await super().send(envelope, recipients, content, size)
+
+    it = made(
+        Scripted("spamd", findings=(Finding(Kind.SPAM, "spamd", "spam score", score=5.0),)),
+        policies={"carol@x.example": Policy(tag_level=1.0), "dave@x.example": Policy(tag_level=1.5)},
+    )
+    it.pipeline._site = replace(it.pipeline._site, send_timeout=0.05)
+    it.pipeline._next_hop = Slow()
+    replies = await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL, Recipient("dave@x.example"))))
+    assert [answer.code for answer in replies] == [250, 451, 451]
+    assert "not sent to 1 recipients within 0.05 s" in caplog.text
+
+
+async def test_who_is_cut_off_before_the_answer_leaves_no_copy() -> None:
+    reached = asyncio.Event()
+
+    class Hanging(Way):
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int
+        ) -> tuple[Reply, ...]:
+            reached.set()
+            await asyncio.Event().wait()
+            return ()
+
+    it = made(Scripted("clamd", findings=(VIRUS,)), default=Policy(virus_action=Action.PASS))
+    it.pipeline._next_hop = Hanging()
+    task = asyncio.create_task(it.handle())
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert it.keeper.withdrawn == [it.keeper.kept[0].id]
+
+
+async def test_thousands_of_findings_are_told_in_few_words() -> None:
+    many = tuple(Finding(Kind.BANNED, "banned", f".exe: {n}.exe", f"1.{n}") for n in range(3000))
+    it = made(Scripted("banned", findings=many), Scripted("clamd", findings=(VIRUS,)))
+    await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL) * 500))
+    (record,) = it.keeper.kept
+    assert len(record.findings) == 32
+    assert record.findings[-1].name == "and 2970 more"
+    assert len({id(one.reasons) for one in record.withheld}) == 1
 
 
 async def test_what_exceeds_a_limit_is_unchecked() -> None:
