@@ -249,6 +249,9 @@ class Pipeline:
         for marking, members in _groups(case, replies).items():  # 7
             if case.envelope.protocol is not Protocol.LMTP and any(one and one.temporary for one in replies):
                 break  # the whole message will come again: nobody else is served twice
+            if time.monotonic() >= deadline:
+                maillog.too_late(case.mail_id, replies.count(None), self._site.send_timeout)
+                break
             answers = await self._send(case, marking, members, deadline)  # 8
             for index, answer in zip(members, answers, strict=True):
                 replies[index] = answer
