@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from click.testing import CliRunner
 
 from contentfilter import config
-from contentfilter.cli import cli
 from contentfilter.doctor import Diagnosis, PostconfCommand, PostconfError, State, examine
 from contentfilter.errors import InspectorError, NextHopError
 from contentfilter.finding import Finding, Kind, Test
@@ -273,8 +273,10 @@ def test_the_command_fails_if_something_is_ill(tmp_path: Path) -> None:
         f'state_directory = "{tmp_path}"\n[next_hop]\naddress = "127.0.0.1:1"\n'
         "[clamav]\nenabled = false\n[spamassassin]\nenabled = false\n"
     )
-    done = CliRunner().invoke(cli, ["doctor", "--json", "--config", str(file)])
-    assert done.exit_code == 1
+    # A process of its own, for the command sets up the log of the process that it runs in.
+    command = [sys.executable, "-m", "contentfilter", "doctor", "--json", "--config", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
     found = {one["about"]: one for one in json.loads(done.stdout)}
     assert found["next hop at 127.0.0.1:1"]["state"] == "failed"
     assert found["state_directory"]["state"] == "ok"
