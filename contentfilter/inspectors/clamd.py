@@ -37,6 +37,8 @@ _SMALLEST: Final = 6
 # Scans in flight: enough for clamd's threads (MaxThreads 10), far below its MaxQueue (100), and what clamd may have to
 # say meanwhile fits into any socket buffer, so that neither side waits for the other to read.
 _IN_FLIGHT: Final = 8
+# Bytes from which what is copied or digested is left to a thread: it would hold up the loop for a millisecond.
+_IN_THREAD: Final = 262_144
 # clamd reports these as if they were viruses; they say that it could not look inside.
 _NOT_A_VIRUS: Final = re.compile(r"Heuristics\.(?:Encrypted|Limits\.Exceeded)\b")
 
@@ -46,6 +48,7 @@ class _Item:
     """Something to scan: a leaf's or member's content, or the message ("" is its path). Some have a descriptor."""
 
     path: str
+    size: int
     content: Callable[[], Content]
     descriptor: Callable[[], int | None] = lambda: None
 
@@ -103,7 +106,9 @@ class ClamdInspector:
         """
         results = _Results()
         try:
-            await self._scan(_items(subject), results)
+            large = len(subject.message) > _IN_THREAD
+            items = await asyncio.to_thread(list, _items(subject)) if large else _items(subject)
+            await self._scan(items, results)
         except InspectorError as error:
             if not results.infected:
                 raise
@@ -113,7 +118,7 @@ class ClamdInspector:
     async def scan_bytes(self, content: bytes) -> str:
         """The name of what clamd finds in the content, "" if nothing. For probes. Raises InspectorError."""
         results = _Results()
-        await self._scan([_Item("", lambda: content)], results)
+        await self._scan([_Item("", len(content), lambda: content)], results)
         return next((finding.name for finding in results.in_order()), "")
 
     async def ping(self) -> None:
@@ -170,7 +175,8 @@ class ClamdInspector:
         elif (owned := item.descriptor()) is not None:
             await session.submit_descriptor(item.path, owned)
         else:
-            descriptor = memory_file(item.content())
+            large = item.size > _IN_THREAD
+            descriptor = await asyncio.to_thread(_copied, item) if large else _copied(item)
             try:
                 await session.submit_descriptor(item.path, descriptor)
             finally:
@@ -186,10 +192,14 @@ class ClamdInspector:
             raise InspectorError(f"clamd at {self._address}: {error}") from error
 
 
+def _copied(item: _Item) -> int:
+    return memory_file(item.content())
+
+
 def _items(subject: Subject) -> Iterator[_Item]:
     """The message, its leaves, what was in them; what was given before, or is next to empty, is left out."""
     message = subject.message
-    yield _Item("", lambda: message.buffer, message.descriptor)
+    yield _Item("", len(message), lambda: message.buffer, message.descriptor)
     contents = [each for each in subject.contents if each.size >= _SMALLEST]
     # Only contents of equal size can be equal: the others, large ones above all, need no digest.
     sizes = Counter((len(message), *(each.size for each in contents)))
@@ -200,4 +210,4 @@ def _items(subject: Subject) -> Iterator[_Item]:
             if digest in seen:
                 continue
             seen.add(digest)
-        yield _Item(each.path, each.content, partial(getattr, each, "descriptor"))
+        yield _Item(each.path, each.size, each.content, partial(getattr, each, "descriptor"))
