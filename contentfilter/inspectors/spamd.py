@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -34,6 +34,10 @@ from contentfilter.message import Message
 NAME: Final = "spamd"
 GTUBE: Final = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 """The text that every SpamAssassin takes for spam."""
+MOST_USERS: Final = 100
+"""Scans of one message; who writes to a thousand users at once does not keep spamd busy for a thousand scans."""
+
+_TOO_MANY: Final = InspectorError(f"too many users: a message is scanned for {MOST_USERS} at most")
 
 # A reply is a header like the one we sent, and what SpamAssassin adds to it.
 _LONGEST_ADDITION: Final = 1 << 17
@@ -78,18 +82,37 @@ class SpamdInspector:
     async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
         """One finding per entry of subject.spam_users, also for a score that is low; its user is that very entry.
 
-        Raises InspectorError when one of the scans fails: a score for some recipients is none.
+        Where an entry's scan failed, did not end in time, or is one too many, its finding is a FAILURE. That of the
+        entry "" reads like a failure of the whole inspector: too careful, never careless.
+
+        Raises InspectorError when no scan at all gave a score.
         """
         content = scanner_input(subject.message, subject.envelope, self._size_limit)
         entries = tuple(dict.fromkeys(subject.spam_users))
+        # The entry "" is usually that of most recipients: it is never the one too many.
+        outcomes = await self._outcomes(content, sorted(entries, key=bool)[:MOST_USERS])
+        failures = [outcome for outcome in outcomes.values() if isinstance(outcome, InspectorError)]
+        if failures and len(failures) == len(outcomes):
+            raise failures[0]
+        return tuple(_finding(entry, outcomes.get(entry, _TOO_MANY)) for entry in entries)
+
+    async def _outcomes(self, content: bytes, entries: Sequence[str]) -> dict[str, Finding | InspectorError]:
         gate = asyncio.Semaphore(self._concurrency)
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        async with asyncio.TaskGroup() as group:
+            tasks = {entry: group.create_task(self._outcome(content, entry, gate, deadline)) for entry in entries}
+        return {entry: task.result() for entry, task in tasks.items()}
+
+    async def _outcome(
+        self, content: bytes, entry: str, gate: asyncio.Semaphore, deadline: float
+    ) -> Finding | InspectorError:
+        """The failure is given, not raised: a TaskGroup would cancel the other scans for it."""
         try:
             with self._failures_translated():
-                async with asyncio.timeout(self._timeout), asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._score(content, entry, gate)) for entry in entries]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
-        return tuple(task.result() for task in tasks)
+                async with asyncio.timeout_at(deadline):
+                    return await self._score(content, entry, gate)
+        except InspectorError as error:
+            return error
 
     async def probe(self) -> Finding:
         """What SpamAssassin says of GTUBE: a score of about 1000 if all is well. Raises InspectorError."""
@@ -165,6 +188,12 @@ class _Connection:
         if len(reply) > _LONGEST_PROTOCOL_HEADER and reply.find(b"\r\n\r\n", 0, _LONGEST_PROTOCOL_HEADER) < 0:
             raise InspectorError(f"spamd at {self._address} gave a reply whose header is too long")
         return bytes(reply)
+
+
+def _finding(entry: str, outcome: Finding | InspectorError) -> Finding:
+    if isinstance(outcome, InspectorError):
+        return Finding(Kind.FAILURE, NAME, str(outcome), user=entry)
+    return outcome
 
 
 def _checked(user: str) -> str:

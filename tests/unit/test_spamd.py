@@ -12,7 +12,7 @@ from contentfilter.envelope import Envelope, Recipient
 from contentfilter.errors import InspectorError
 from contentfilter.finding import Finding, Kind, Test
 from contentfilter.inspectors.spam_status import SpamStatus, parse_spam_status
-from contentfilter.inspectors.spamd import SpamdInspector
+from contentfilter.inspectors.spamd import MOST_USERS, SpamdInspector
 from contentfilter.inspectors.spamd_input import scanner_input
 from contentfilter.message import Message
 from tests.fakes.scanner import Script, answering, closing_at_once, never_answering, never_reading, scripted_peer
@@ -183,10 +183,62 @@ async def test_no_user_is_sent_where_none_is_configured(tmp_path: Path) -> None:
     assert b"User:" not in spamd.requests[0]
 
 
-async def test_the_failure_of_one_user_is_the_failure_of_all(tmp_path: Path) -> None:
+def outcomes(findings: tuple[Finding, ...]) -> list[tuple[str, Kind, float]]:
+    return [(finding.user, finding.kind, finding.score) for finding in findings]
+
+
+async def test_the_failure_of_one_user_is_that_users_alone(tmp_path: Path) -> None:
     async with scripted_peer(tmp_path / "spamd.sock", RecordingSpamd(b"User: bob")) as address:
-        with pytest.raises(InspectorError):
-            await SpamdInspector(address).inspect(subject_of(RAW, spam_users=("alice", "bob")))
+        findings = await SpamdInspector(address).inspect(
+            subject_of(RAW, spam_users=("alice", "bob", "al ice", "carol"))
+        )
+    assert outcomes(findings) == [
+        ("alice", Kind.SPAM, 2.5),
+        ("bob", Kind.FAILURE, 0.0),
+        ("al ice", Kind.FAILURE, 0.0),
+        ("carol", Kind.SPAM, 2.5),
+    ]
+    assert all(finding.inspector == "spamd" for finding in findings)
+    assert "cannot be the name" in findings[2].name
+
+
+async def test_scores_that_came_in_time_are_kept(tmp_path: Path) -> None:
+    """One at a time: the first is answered, the second never is, the third never gets its turn."""
+
+    async def answer_alice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"User: alice" not in await reader.read():
+            await asyncio.Event().wait()
+        writer.write(reply())
+        await writer.drain()
+
+    async with scripted_peer(tmp_path / "spamd.sock", answer_alice) as address:
+        inspector = SpamdInspector(address, timeout=1.0, concurrency=1)
+        findings = await inspector.inspect(subject_of(RAW, spam_users=("alice", "bob", "carol")))
+    assert outcomes(findings) == [
+        ("alice", Kind.SPAM, 2.5),
+        ("bob", Kind.FAILURE, 0.0),
+        ("carol", Kind.FAILURE, 0.0),
+    ]
+    assert all(finding.name.endswith("did not answer in time") for finding in findings[1:])
+
+
+async def test_when_no_user_has_a_score_the_inspector_failed(tmp_path: Path) -> None:
+    users = ("alice", "bob", *(f"user{number}" for number in range(MOST_USERS)))
+    with pytest.raises(InspectorError, match="without a score"):
+        async with scripted_peer(tmp_path / "spamd.sock", answering(reply(spam=b""))) as address:
+            await SpamdInspector(address).inspect(subject_of(RAW, spam_users=users))
+
+
+async def test_users_beyond_the_limit_are_not_scanned_but_the_configured_one_always_is(tmp_path: Path) -> None:
+    users = (*(f"user{number}" for number in range(MOST_USERS + 1)), "")
+    spamd = RecordingSpamd()
+    async with scripted_peer(tmp_path / "spamd.sock", spamd) as address:
+        findings = await SpamdInspector(address).inspect(subject_of(RAW, spam_users=users))
+    assert len(spamd.requests) == MOST_USERS
+    assert [finding.user for finding in findings] == list(users)
+    unscanned = [finding for finding in findings if finding.kind is Kind.FAILURE]
+    assert [finding.user for finding in unscanned] == [f"user{MOST_USERS - 1}", f"user{MOST_USERS}"]
+    assert all("too many users" in finding.name for finding in unscanned)
 
 
 @pytest.mark.parametrize("user", ["al\r\nice", "al ice", "al\0ice", "älice"])
