@@ -117,7 +117,7 @@ class Listener:
         return None
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - a deadline for the clients, not for the caller
-        """Stop accepting, finish the transactions that run, and close; those that need longer are cut off.
+        """Stop accepting, finish the messages that come in or are handled, and close; what needs longer is cut off.
 
         timeout: seconds. Returns when no connection is left.
         """

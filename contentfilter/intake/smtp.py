@@ -133,9 +133,12 @@ class Connection(aiosmtpd.smtp.SMTP):
         return self._handler_coroutine
 
     def drain(self) -> None:
-        """Finish the transaction that runs, if one does, then close."""
+        """Close, but not before a message that comes in or is handled has its answer.
+
+        Between commands the client has the whole message still, however far its envelope has come.
+        """
         self._draining = True
-        if self._listening and not self._dialog.in_transaction:
+        if self._listening:
             self._part_with(reply.SHUTTING_DOWN)
 
     def cut(self) -> None:
@@ -191,7 +194,7 @@ class Connection(aiosmtpd.smtp.SMTP):
             return
         await wire.send(self._dialog.greeting())
         while not await self._exchange(wire):
-            if self._draining and not self._dialog.in_transaction:
+            if self._draining:
                 await wire.send(reply.SHUTTING_DOWN)
                 return
 
@@ -229,9 +232,13 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._reset_timeout(self._settings.command_timeout)
         self._listening = True
         try:
-            return await wire.read_line()
+            line = await wire.read_line()
         finally:
             self._listening = False
+        if self._leaving:
+            # It came as we hung up. A message must not be taken after the client was told that it was not.
+            raise ClientGone("too late")
+        return line
 
     async def _data(self, wire: Wire) -> None:
         receiver = Receiver(

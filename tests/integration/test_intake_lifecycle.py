@@ -18,6 +18,7 @@ from contentfilter.envelope import Envelope
 from contentfilter.errors import InspectorError
 from contentfilter.intake import Handler, IntakeSettings, Listener
 from contentfilter.intake.listener import is_allowed, peer_address
+from contentfilter.intake.smtp import Connection
 from contentfilter.message import Message
 from contentfilter.reply import Reply
 from tests.door import PATIENCE, Client, Gate, Keeper, descriptors, open_door
@@ -225,21 +226,22 @@ async def test_no_timeout_while_the_handler_works(tmp_path: Path) -> None:
         assert await worker.replies(2) == ["250 2.0.0 Ok"] * 2
 
 
-async def test_drain_closes_the_idle_and_finishes_what_runs(tmp_path: Path) -> None:
+async def test_drain_closes_who_has_sent_no_message_yet_and_finishes_what_runs(tmp_path: Path) -> None:
     gate = Gate()
     async with open_door(tmp_path, gate) as door:
-        idle, fresh = await door.greeted("unix"), await door.greeted()
+        fresh, idle, sender, ready = [await door.greeted(kind) for kind in ("tcp", "unix", "tcp", "unix")]
         await idle.say("EHLO x")
+        await sender.say("LHLO x", "MAIL FROM:<a@b>")
+        await ready.say("LHLO x", "MAIL FROM:<a@b>", "RCPT TO:<c@d>")
         talking, working = await door.greeted(), await door.greeted()
-        await talking.say("LHLO x", "MAIL FROM:<a@b>")
+        assert (await talking.say("EHLO x", *ENVELOPE))[-1].startswith("354")
         await begin(working)
         await gate.entered.wait()
         draining = asyncio.create_task(door.listener.drain(PATIENCE))
         shutting_down = f"{reply.SHUTTING_DOWN}\r\n".encode()
-        assert await idle.rest() == shutting_down
-        assert await fresh.rest() == shutting_down
+        for client in (fresh, idle, sender, ready):
+            assert await client.rest() == shutting_down
         await asyncio.wait_for(asyncio.gather(*door.serving), PATIENCE)
-        assert (await talking.say("RCPT TO:<c@d>", "DATA"))[1].startswith("354")
         await talking.send(b"late\r\n.\r\n")
         assert not draining.done()
         gate.opened.set()
@@ -247,16 +249,33 @@ async def test_drain_closes_the_idle_and_finishes_what_runs(tmp_path: Path) -> N
         assert await talking.rest() == b"250 2.0.0 Ok\r\n" + shutting_down
         await asyncio.wait_for(draining, PATIENCE)
         assert door.listener.connections == 0
-        for client in (idle, fresh, talking, working):
+        for client in (fresh, idle, sender, ready, talking, working):
             await client.close()
     assert gate.outcome == ["finished 6", "finished 6"]
+
+
+async def test_a_message_that_comes_as_we_hang_up_is_not_taken(tmp_path: Path) -> None:
+    keeper, register = Keeper(), set[Connection]()
+    connection = Connection(keeper, IntakeSettings(hostname="x", spool_directory=tmp_path), register)
+    ours, theirs = socket.socketpair()
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, ours)
+    client = Client(*await asyncio.open_connection(sock=theirs))
+    async with client:
+        await client.reply()
+        await client.say("LHLO x", *ENVELOPE[:-1])
+        connection.data_received(b"DATA\r\nbody\r\n.\r\n")
+        connection.drain()
+        assert await client.rest() == f"{reply.SHUTTING_DOWN}\r\n".encode()
+        await asyncio.wait_for(connection.task, PATIENCE)
+    assert not keeper.taken
+    assert not register
 
 
 async def test_drain_cuts_what_needs_longer(tmp_path: Path) -> None:
     gate, unheard = Gate(), Unheard()
     async with open_door(tmp_path, gate, unheard=unheard) as door:
         working, talking = await door.greeted(), await door.greeted()
-        await talking.say("LHLO x", "MAIL FROM:<a@b>")
+        await talking.say("LHLO x", *ENVELOPE)
         await begin(working)
         await gate.entered.wait()
         await asyncio.wait_for(door.listener.drain(0.05), PATIENCE)
