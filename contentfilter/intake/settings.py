@@ -18,7 +18,8 @@ class IntakeSettings:
     hostname: how we greet. spool_directory: where messages above memory_threshold go while we work on them.
     allow: the networks that may connect; a Unix socket has its file permissions instead.
     command_timeout: for a whole command line, and for the client to take our replies; data_timeout: between two chunks
-    of a message. max_errors: lines that are no command at all, until a message gets through.
+    of a message. max_errors: commands refused for their syntax or sequence, until a message gets through; of refused
+    recipients as many as a message may have do not count.
     """
 
     hostname: str

@@ -23,6 +23,7 @@ from contentfilter.envelope import Envelope
 from contentfilter.errors import FilterError
 from contentfilter.intake.data import Receiver
 from contentfilter.intake.dialog import Dialog
+from contentfilter.intake.refusals import Refusals
 from contentfilter.intake.settings import IntakeSettings
 from contentfilter.intake.wire import CHUNK, BareNewline, ClientGone, LineTooLong, Wire, encode
 from contentfilter.message import Message
@@ -39,14 +40,8 @@ log = logging.getLogger("contentfilter.intake")
 # aiosmtpd tells of each connection at INFO; our log has one line for each message, and one for each anomaly.
 aiosmtpd.smtp.log.setLevel(logging.WARNING)
 
-_NO_COMMAND = frozenset({500, 502})
-"""Codes of lines that were no command; they count towards max_errors. A refused address is no reason to hang up."""
-
 _CLOSING = frozenset({221, 421, 521})
 """Codes after which we close."""
-
-_LOGGED = 200
-"""Bytes of a refused command that the log shows."""
 
 LINGER = 5.0
 """Seconds that a client has to take our last words before the connection is cut."""
@@ -88,7 +83,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._refusal = refusal
         self._dialog = Dialog(settings, peer_address)
         self._name = peer_address or "unix"
-        self._errors = 0
+        self._refusals = Refusals(settings, self._name)
         self._listening = False
         self._draining = False
         self._client_closed = False
@@ -211,22 +206,10 @@ class Connection(aiosmtpd.smtp.SMTP):
         await wire.send(answer)
         if answer is reply.START_DATA:
             await self._data(wire)
-        elif answer.permanent:
-            log.info(
-                "%s: %s in state %s refused: %s", self._name, ascii(line[:_LOGGED]), self._dialog.state.name, answer
-            )
-            if self._one_error_too_many(answer):
-                answer = reply.TOO_MANY_ERRORS
-                await wire.send(answer)
+        elif answer.permanent and self._refusals.add(line, self._dialog.state.name, answer):
+            answer = reply.TOO_MANY_ERRORS
+            await wire.send(answer)
         return answer.code in _CLOSING
-
-    def _one_error_too_many(self, answer: Reply) -> bool:
-        if answer.code in _NO_COMMAND:
-            self._errors += 1
-        if self._errors < self._settings.max_errors:
-            return False
-        log.warning("%s: too many errors, closing", self._name)
-        return True
 
     async def _next_line(self, wire: Wire) -> bytes:
         self._reset_timeout(self._settings.command_timeout)
@@ -268,7 +251,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._rest()
         replies = await self._outcome(envelope, message)
         self._reset_timeout(self._settings.command_timeout)
-        self._errors = 0
+        self._refusals.forgive()
         try:
             await self._conclude(wire, replies)
             await wire.flush()

@@ -224,3 +224,62 @@ def test_log_lines_hold_no_control_characters(tmp_path: Path, caplog: pytest.Log
     ours = [record.getMessage() for record in caplog.records if record.name == "contentfilter.intake"]
     assert len(ours) == 4
     assert all(message.isprintable() for message in ours)
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (["FOO"], "500"),
+        (["MAIL FROM:<\x01>"], "501"),
+        (["EXPN list"], "502"),
+        (["DATA"], "503"),
+        (["MAIL FROM:<a@b> FOO=1"], "555"),
+        (["RCPT TO:<\x01>"], "503"),
+        (["MAIL FROM:<a@b>", "RCPT TO:<\x01>", "RSET"], "501"),
+    ],
+)
+async def test_errors_without_end_are_cut_off(
+    lines: list[str], code: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "contentfilter.intake"):
+        async with (
+            open_door(tmp_path, Keeper(), max_errors=30, max_recipients=50) as door,
+            await door.greeted() as client,
+        ):
+            await client.say("EHLO x")
+            await client.send("".join(f"{line}\r\n" for line in lines).encode() * 100)
+            got = (await client.rest()).decode().splitlines()
+    assert got[-1] == "421 4.7.0 Too many errors, closing the connection"
+    refusals = [line for line in got if line.startswith("5")]
+    assert {line[:3] for line in refusals} == {code}
+    assert len(refusals) == (80 if "RCPT TO:<\x01>" in lines else 30)
+    messages = [record.getMessage() for record in caplog.records]
+    assert sum(" refused: " in message for message in messages) == 20
+    assert sum("further refusals of this connection are not logged" in message for message in messages) == 1
+    assert len(messages) <= 23
+
+
+async def test_a_list_of_bad_recipients_is_answered_to_the_end(tmp_path: Path) -> None:
+    keeper = Keeper()
+    bad = [f"RCPT TO:<{number}@@x>" for number in range(200)]
+    async with (
+        open_door(tmp_path, keeper, max_errors=3, max_recipients=200) as door,
+        await door.greeted() as client,
+    ):
+        for _ in range(3):
+            got = await client.say("EHLO x", "MAIL FROM:<a@b>", *bad, "RCPT TO:<good@x>", "DATA", "fine\r\n.")
+            assert [line[:9] for line in got[2:-3]] == ["501 5.1.3"] * 200
+            assert [line[:3] for line in got[-3:]] == ["250", "354", "250"]
+    assert len(keeper.taken) == 3
+
+
+async def test_the_recipients_of_a_refused_sender_do_not_end_the_session(tmp_path: Path) -> None:
+    rcpts = [f"RCPT TO:<{number}@x>" for number in range(200)]
+    async with (
+        open_door(tmp_path, Keeper(), max_errors=3, max_message_size=1000) as door,
+        await door.greeted() as client,
+    ):
+        got = await client.say("EHLO x", "MAIL FROM:<a@b> SIZE=2000", *rcpts, "DATA", "RSET", "QUIT")
+    assert got[1].startswith("552 5.3.4")
+    assert {line[:3] for line in got[2:-2]} == {"503"}
+    assert [line[:3] for line in got[-2:]] == ["250", "221"]

@@ -16,7 +16,8 @@ from contentfilter.reply import Reply
 from tests.door import Client, Keeper, open_door
 
 FILES = sorted((Path(__file__).parent.parent / "dialogs").glob("*.txt"))
-LIMITS: dict[str, Any] = {"max_message_size": 2000, "max_recipients": 5, "max_command_length": 500, "max_errors": 4}
+LIMITS: dict[str, Any] = {"max_message_size": 2000, "max_recipients": 5, "max_command_length": 500, "max_errors": 20}
+OF_ITS_OWN: dict[str, dict[str, Any]] = {"garbage": {"max_errors": 4}}
 ANSWERS = {"busy@example.org": Reply(451, "4.7.1", "Busy"), "no@example.org": Reply(550, "5.7.1", "No")}
 
 
@@ -96,7 +97,8 @@ def portions(script: Script, how: str) -> Iterator[tuple[str, bytes]]:
 async def test_dialog(path: Path, how: str, kind: str, tmp_path: Path) -> None:
     script = load(path)
     keeper = Keeper(ANSWERS)
-    async with open_door(tmp_path, keeper, **LIMITS) as door, await door.connect(kind) as client:
+    limits = LIMITS | OF_ITS_OWN.get(path.stem, {})
+    async with open_door(tmp_path, keeper, **limits) as door, await door.connect(kind) as client:
         for mark, data in portions(script, how):
             if mark == "C":
                 await client.send(data)
