@@ -10,6 +10,7 @@ The supervisor does nothing else. It holds no message, runs no event loop and no
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
 import logging
@@ -42,6 +43,9 @@ LONGEST_PAUSE = 30.0
 """Seconds before a worker that died is started again; doubled each time it dies young."""
 YOUNG = 60.0
 
+_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
@@ -71,7 +75,9 @@ class _Slot:
     due: float = 0.0
 
     def serves(self) -> bool:
-        """Whether the worker said that it serves. Raises StartError if it died before."""
+        """Whether the worker said that it serves. Raises StartError if it died before, or could not be made."""
+        if not self.pid:
+            raise StartError("a worker could not be started; the log above says why")
         if self.ready >= 0:
             try:
                 said = os.read(self.ready, 1)
@@ -81,6 +87,12 @@ class _Slot:
             if not said:
                 raise StartError(f"worker {self.pid} died before it served; the log above says why", os.EX_SOFTWARE)
         return True
+
+    def put_off(self, now: float) -> None:
+        """The worker died, or none could be made: empty, and due after a pause, a longer one if that was soon."""
+        self.pause = min(self.pause * 2, LONGEST_PAUSE) if now - self.started < YOUNG else FIRST_PAUSE
+        self.pid, self.due = 0, now + self.pause
+        self.forget()
 
     def forget(self) -> None:
         """Close the descriptor."""
@@ -173,14 +185,28 @@ class Supervisor:
         for slot in self._slots:
             if not slot.pid and slot.due <= now:
                 slot.started = now
-                slot.pid, slot.ready = self._fork()
+                try:
+                    slot.pid, slot.ready = self._fork()
+                except OSError as error:
+                    # No process or memory to be had now: that of a worker that died young, and the others serve on.
+                    slot.put_off(now)
+                    _log.error("no worker can be started: %s; tried again in %.1f s", error, slot.pause)
 
     def _fork(self) -> tuple[int, int]:
-        """A new worker, and the descriptor from which comes one byte when it serves, or the end if it died."""
+        """A new worker, and the descriptor from which comes one byte when it serves, or the end if it died.
+
+        Raises OSError if there can be none.
+        """
         sys.stdout.flush()
         sys.stderr.flush()
+        supervisor = os.getpid()
         ready, tell = os.pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(ready)
+            os.close(tell)
+            raise
         if pid:
             os.close(tell)
             os.set_blocking(ready, False)
@@ -190,6 +216,7 @@ class Supervisor:
             # The worker keeps its copy of the reading end, so that it can say "ready" when nobody listens any more.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            _leave_with(supervisor)
             self.work(self.config, tuple(self._sockets.values()), tell)
             status = 0
         except BaseException:
@@ -281,9 +308,7 @@ class Supervisor:
         now = time.monotonic()
         for slot in self._slots:
             if slot.pid == pid:
-                slot.pause = min(slot.pause * 2, LONGEST_PAUSE) if now - slot.started < YOUNG else FIRST_PAUSE
-                slot.pid, slot.due = 0, now + slot.pause
-                slot.forget()
+                slot.put_off(now)
                 _log.error(
                     "worker %d ended unasked (%s); a new one starts in %.1f s",
                     pid, _how_it_ended(status), slot.pause,
@@ -302,6 +327,16 @@ class Supervisor:
         self._close(self._sockets)
         _log.info("stopped")
         return 0
+
+
+def _leave_with(supervisor: int) -> None:
+    """Have this worker told to finish when the supervisor, whose process id this is, is gone, however that came.
+
+    Otherwise it would keep the sockets, and no other supervisor could bind them.
+    """
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != supervisor:
+        os._exit(os.EX_TEMPFAIL)  # it was gone before the kernel knew
 
 
 def _set_up_log(config: Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -133,6 +134,37 @@ async def test_workers_that_are_killed_are_replaced_and_no_connection_is_refused
     (await asyncio.to_thread(send, running.port)).close()
     await wait_for(lambda: len(workers(running) - before) == 2)
     assert any(re.search(r"worker \d+ ended unasked \(SIGKILL\)", line) for line in running.log_lines())
+
+
+async def test_workers_whose_supervisor_was_killed_finish_and_leave_the_address_to_the_next(
+    running: Filter, hop: FakeNextHop, tmp_path: Path
+) -> None:
+    hold = Hold("250 2.0.0 Ok: queued as HELD")
+    hop.script["dot"] = [hold]
+    orphans = workers(running)
+    sending = asyncio.create_task(asyncio.to_thread(send, running.port))
+    await asyncio.wait_for(hold.reached.wait(), PATIENCE)
+    try:
+        os.kill(running.pid, signal.SIGKILL)
+        await wait_for(lambda: any(not runs(pid) for pid in orphans))  # the one that has nothing in hand
+        assert not sending.done()
+        hold.go.set()
+        (await sending).close()
+        assert len(hop.delivered) == 1
+        await wait_for(lambda: not any(runs(pid) for pid in orphans))
+    finally:
+        hold.go.set()
+    successor = Filter(tmp_path / "filter", next_hop_port=1, settings=NO_SCANNERS, port=running.port)
+    await asyncio.to_thread(successor.start)
+    assert await asyncio.to_thread(successor.stop) == 0
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process; one that only waits to be reaped does not run."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def serve(configuration: Path) -> subprocess.CompletedProcess[str]:
@@ -387,6 +419,53 @@ def test_a_worker_that_keeps_dying_is_started_ever_more_slowly(monkeypatch: pyte
         assert slot.pid == 0
         pauses.append(slot.due - now)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 0.5, 1.0]
+
+
+def no_process() -> int:
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+def test_where_no_process_is_to_be_had_the_supervisor_lives_and_tries_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("contentfilter.daemon.time.monotonic", lambda: now)
+    monkeypatch.setattr("contentfilter.daemon.os.fork", no_process)
+    two = config.parse("workers = 2", "f")
+    supervisor = Supervisor(two, lambda: two, lambda *_: None)
+    supervisor._slots = [daemon._Slot(pid=4711, started=now), daemon._Slot()]
+    descriptors = set(Path("/proc/self/fd").iterdir())
+    for pause in (1.0, 2.0, 4.0):
+        supervisor._fill()
+        assert [(slot.pid, slot.ready) for slot in supervisor._slots] == [(4711, -1), (0, -1)]
+        assert supervisor._slots[1].due == now + pause
+        now += pause
+    assert set(Path("/proc/self/fd").iterdir()) == descriptors
+    assert len(caplog.messages) == 3
+    assert "no worker can be started" in caplog.messages[0]
+    assert "tried again in 1.0 s" in caplog.messages[0]
+    # Its time comes, and there is a process to be had.
+    monkeypatch.setattr("contentfilter.daemon.os.fork", lambda: 4712)
+    supervisor._fill()
+    assert [slot.pid for slot in supervisor._slots] == [4711, 4712]
+    supervisor._slots[1].forget()
+
+
+def test_where_no_process_is_to_be_had_a_reload_is_refused_and_the_old_guard_stays(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("contentfilter.daemon.os.fork", no_process)
+    monkeypatch.setattr("contentfilter.daemon._set_up_log", lambda _config: None)
+    old, new = config.parse("workers = 1", "f"), config.parse("workers = 2", "f")
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        supervisor = Supervisor(old, lambda: new, lambda *_: None)
+        supervisor._sockets = dict.fromkeys(old.listen.addresses, door)
+        supervisor._slots = guard = [daemon._Slot(pid=4711)]
+        supervisor._reload()
+    assert supervisor.config is old
+    assert supervisor._slots is guard
+    assert supervisor._leaving == {}
+    assert "reload refused, the old configuration stays: a worker could not be started" in caplog.messages[-1]
 
 
 def test_a_worker_has_as_long_as_the_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:
