@@ -12,6 +12,13 @@ import re
 from contentfilter.errors import CommandError
 from contentfilter.reply import Reply
 
+MAX_ADDRESS = 512
+"""Bytes of an address.
+
+RFC 5321 section 4.5.3.1 has 64 for the local part and 255 for the domain, which rewritten senders (SRS, VERP) exceed in
+the wild. With this much an address still leaves room in a line of 998 bytes, of which Received fields are made.
+"""
+
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-\u00a0-\U0010ffff]+"
 _QUOTED = r'"(?:[^"\\\x00-\x1f\x7f-\x9f]|\\[^\x00-\x1f\x7f-\x9f])*"'
 _LITERAL = r"\[[A-Za-z0-9:.\-]+\]"
@@ -26,9 +33,13 @@ _PATH = re.compile(rf"<(?:{_ROUTE}((?:{_ATOM}|{_QUOTED})(?:@{_DOMAIN})?))?>")
 def parse_path(text: str, malformed: Reply) -> tuple[str, str]:
     """The address at the start of text, without its brackets, and what follows; "" is the null path.
 
-    Raises CommandError with the reply malformed, which differs between senders and recipients.
+    Raises CommandError with the reply malformed, which differs between senders and recipients, also for an address that
+    is too long.
     """
     match = _PATH.match(text)
     if match is None or text[match.end() : match.end() + 1] not in {"", " "}:
         raise CommandError(malformed)
-    return match[1] or "", text[match.end() :]
+    address = match[1] or ""
+    if len(address.encode()) > MAX_ADDRESS:
+        raise CommandError(malformed)
+    return address, text[match.end() :]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from contentfilter import reply
 from contentfilter.errors import CommandError
-from contentfilter.intake.address import parse_path
+from contentfilter.intake.address import MAX_ADDRESS, parse_path
+from contentfilter.intake.parameters import parse_mail, parse_rcpt
 
 ACCEPTED = [
     ("<>", "", ""),
@@ -101,6 +102,26 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     assert text.startswith("<")
     assert text.endswith(f"{address}>{rest}")
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in address)
+
+
+LONG = "a" * (MAX_ADDRESS - len("@example.org")) + "@example.org"
+
+
+@pytest.mark.parametrize("address", [LONG, "ü" * (MAX_ADDRESS // 2), '"' + "a b" * 170 + '"'])
+def test_an_address_has_a_longest_length_in_bytes(address: str) -> None:
+    assert len(address.encode()) == MAX_ADDRESS
+    assert parse_path(f"<{address}> SIZE=1", reply.BAD_SENDER) == (address, " SIZE=1")
+    assert parse_path(f"<@route.example:{address}>", reply.BAD_SENDER) == (address, "")
+    longer = address.replace("a", "aa", 1).replace("ü", "üü", 1)
+    with pytest.raises(CommandError):
+        parse_path(f"<{longer}>", reply.BAD_SENDER)
+
+
+def test_a_long_address_is_refused_as_what_it_is() -> None:
+    with pytest.raises(CommandError, match=r"^501 5\.1\.7 "):
+        parse_mail(f"FROM:<a{LONG}>".encode())
+    with pytest.raises(CommandError, match=r"^501 5\.1\.3 "):
+        parse_rcpt(f"TO:<a{LONG}>".encode())
 
 
 def test_hostile_path_takes_linear_time() -> None:
