@@ -87,7 +87,7 @@ def _text(subject: str, text: str, *recipients: str) -> EmailMessage:
 def _with_pdf() -> EmailMessage:
     message = _text("The minutes", "The minutes are attached.\n")
     message.add_alternative("<p>The <b>minutes</b> are attached.</p>\n", subtype="html")
-    message.add_attachment(_pdf("Minutes"), maintype="application", subtype="pdf", filename="minutes.pdf")
+    message.add_attachment(pdf("Minutes"), maintype="application", subtype="pdf", filename="minutes.pdf")
     return message
 
 
@@ -106,8 +106,8 @@ def _with_program() -> EmailMessage:
     return message
 
 
-def _pdf(title: str) -> bytes:
-    """A PDF of one page that says the title."""
+def pdf(title: str, picture: bytes = b"") -> bytes:
+    """A PDF of one page that says the title; picture: bytes of a scan in it, for the sake of its size."""
     resources = b"<< /Font << /F1 5 0 R >> >>"
     drawing = zlib.compress(f"BT /F1 24 Tf 72 720 Td ({title}) Tj ET".encode())
     bodies = (
@@ -116,15 +116,17 @@ def _pdf(title: str) -> bytes:
         b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources %s >>" % resources,
         b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream" % (len(drawing), drawing),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Subtype /Image /Width %d /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8 /Length %d >>"
+        b"\nstream\n%s\nendstream" % (len(picture), len(picture), picture),
     )
-    pdf, offsets = b"%PDF-1.4\n", []
+    document, offsets = b"%PDF-1.4\n", []
     for number, body in enumerate(bodies, 1):
-        offsets.append(len(pdf))
-        pdf += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+        offsets.append(len(document))
+        document += b"%d 0 obj\n%s\nendobj\n" % (number, body)
     table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
     size = len(bodies) + 1
-    trailer = b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (size, len(pdf))
-    return pdf + b"xref\n0 %d\n0000000000 65535 f \n" % size + table + trailer
+    trailer = b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (size, len(document))
+    return document + b"xref\n0 %d\n0000000000 65535 f \n" % size + table + trailer
 
 
 def _program() -> bytes:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from demo.messages import pdf
 from demo.neighbours.clamd import Clamd
 from demo.neighbours.daemon import Daemon, MissingProgramError, StartError, find_program, free_port
 from demo.neighbours.filter import Filter
@@ -167,12 +168,12 @@ def loads() -> tuple[Load, ...]:
     fields = "From: alice@example.net\nTo: bob@example.org\nSubject: a message to measure with\n"
     fields += "Date: Sat, 21 Nov 2026 10:00:00 +0000\nMessage-ID: <bench@example.net>\nMIME-Version: 1.0\n"
     html = "\n".join(f"<p>{line}</p>" for line in words * 2)
-    pdf = base64.encodebytes(b"%PDF-1.4\n" + chance.randbytes(38_000)).decode()
+    minutes = base64.encodebytes(pdf("Minutes", chance.randbytes(37_000))).decode()
     mixed = (
         'Content-Type: multipart/mixed; boundary="next"\n\n'
         f"--next\nContent-Type: text/html; charset=utf-8\n\n{html}\n"
         "--next\nContent-Type: application/pdf; name=minutes.pdf\nContent-Transfer-Encoding: base64\n"
-        f"Content-Disposition: attachment; filename=minutes.pdf\n\n{pdf}\n--next--\n"
+        f"Content-Disposition: attachment; filename=minutes.pdf\n\n{minutes}\n--next--\n"
     )
     return (
         Load("text, 3 kB", f"{fields}\n" + "\n".join(words)),

@@ -280,5 +280,10 @@ def test_a_pdf_may_be_another_archive_too() -> None:
     assert unpack(outer + rar4(b"a.txt", TEXT)).readings == {("évil.exe", BIG), ("a.txt", TEXT)}
 
 
-def test_a_damaged_pdf_is_not_clean() -> None:
-    assert unpack(b"%PDF-1.7\n" + bytes(3000)).errors
+@pytest.mark.parametrize("name", [b"/EF", b"/EmbeddedFile", b"/ObjStm", b"/Encrypt", b"/#45F", b"/Emb#65ddedFile"])
+def test_a_damaged_pdf_that_may_have_files_in_it_is_not_clean(name: bytes) -> None:
+    assert unpack(b"%PDF-1.7\n" + name + bytes(3000)).errors
+
+
+def test_a_pdf_that_names_no_file_is_not_read() -> None:
+    assert not unpack(b"%PDF-1.7\n/Type /Page /E#F" + bytes(3000)).errors

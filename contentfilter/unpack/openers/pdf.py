@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO
@@ -28,6 +30,8 @@ class Pdf:
 
     def open(self, file: BinaryIO, kind: Kind, sink: Sink) -> None:
         """Give the embedded files. Raises EncryptedError, UnpackError."""
+        if not _may_embed(file):
+            return
         import pikepdf  # noqa: PLC0415 - takes 0.1 s, and is rarely wanted
 
         faults: tuple[type[Exception], ...] = (*FAULTS, pikepdf.PdfError, pikepdf.DependencyError)
@@ -42,6 +46,17 @@ class Pdf:
             raise EncryptedError("the document asks for a password") from error
         except faults as error:
             raise UnpackError(f"PDF: {readable(str(error))[:200]}") from error
+
+
+_EMBEDS = re.compile(rb"/(?:EF|EmbeddedFile|ObjStm|Encrypt)|/[^\s/<>()\[\]{}%]{0,127}#[0-9A-Fa-f]{2}")
+"""Without one of these names no file is embedded where anybody finds it: the dictionary of a file is /EF. A name may
+stand in escapes, in a compressed object, or in an encrypted document."""
+
+
+def _may_embed(file: BinaryIO) -> bool:
+    """Whether it is worth the milliseconds to read the document: most have no file in them."""
+    with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
+        return _EMBEDS.search(content) is not None
 
 
 def _opened(file: BinaryIO, passwords: tuple[str, ...]) -> pikepdf.Pdf:
