@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,7 @@ from quarantine.record import Record, State
 VERSION = 1
 _WAIT = 10.0
 """Seconds to wait for another process that writes."""
+_ATTEMPTS = 3
 _BATCH = 500
 """Ids in one statement: SQLite takes 999 parameters at the least."""
 
@@ -136,6 +137,9 @@ class Index:
         self._guard = threading.Lock()
         self._engine: Engine | None = None
         self._pid = 0
+        self._path: Path | None = None
+        self._file: tuple[int, int] | None = None
+        """Which file our connections are to, by device and inode."""
 
     def put(self, entries: Iterable[tuple[Record, int]]) -> None:
         """Enter records with the bytes they take on disk, or replace their entries. Committed when this returns.
@@ -145,15 +149,17 @@ class Index:
         entries = list(entries)
         if not entries:
             return
-        with self._transaction() as connection:
+
+        def enter(connection: Connection) -> None:
             _delete(connection, [record.id for record, _ in entries])
             connection.execute(insert(_ITEM), [_item_row(record, stored) for record, stored in entries])
             connection.execute(insert(_RECIPIENT), [row for record, _ in entries for row in _recipient_rows(record)])
 
+        self._write(enter)
+
     def remove(self, ids: Sequence[str]) -> None:
         """Forget items. Raises QuarantineError."""
-        with self._transaction() as connection:
-            _delete(connection, ids)
+        self._write(lambda connection: _delete(connection, ids))
 
     def find(self, query: Query, limit: int | None = None, offset: int = 0) -> list[Summary]:
         """The items, newest first. Raises QuarantineError."""
@@ -218,6 +224,20 @@ class Index:
                 self._engine.dispose(close=self._pid == os.getpid())
                 self._engine = None
 
+    def _write(self, write: Callable[[Connection], None]) -> None:
+        """Do something that may be done twice, so that it is in the database that is in place afterwards."""
+        for _ in range(_ATTEMPTS):
+            with self._translated():
+                self._connected()
+                # Taken before: another thread may connect anew while we write over the connection that we have.
+                file = self._file
+            with self._transaction() as connection:
+                write(connection)
+            with self._translated():
+                if not self._replaced(file):
+                    return
+        raise QuarantineError("the quarantine index is replaced again and again")
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
         with self._translated(), self._connected().begin() as connection:
@@ -229,20 +249,29 @@ class Index:
                 # The parent's connections are not ours to use, nor to close.
                 self._engine.dispose(close=False)
                 self._engine = None
+            if self._engine is not None and self._replaced(self._file):
+                # Another process made the index anew: what we wrote into the old file nobody would ever see.
+                self._engine.dispose()
+                self._engine = None
             if self._engine is None:
                 self._engine = self._open()
                 self._pid = os.getpid()
             return self._engine
 
+    def _replaced(self, file: tuple[int, int] | None) -> bool:
+        """Whether the SQLite file is not any more the one with this device and inode. Raises OSError."""
+        return self._path is not None and _identity(self._path) != file
+
     def _open(self) -> Engine:
         url = make_url(self._database)
-        path = _sqlite_path(url)
+        path = self._path = _sqlite_path(url)
         engine = create_engine(url, connect_args={"timeout": _WAIT}) if path else create_engine(url, pool_pre_ping=True)
         try:
             with locked(self._lock_file, _WAIT):
                 if path is not None:
                     os.close(create_file(path, flags=0))
                     event.listen(engine, "connect", _set_up_sqlite)
+                    self._file = _identity(path)
                 _make_tables(engine)
         except BaseException:
             engine.dispose()
@@ -269,6 +298,14 @@ def _named(error: Exception) -> QuarantineError:
 
 def _sqlite_path(url: URL) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _set_aside(path: Path) -> None:

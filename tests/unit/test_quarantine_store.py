@@ -23,6 +23,7 @@ from contentfilter.errors import QuarantineError
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
 from contentfilter.verdict import Category
+from quarantine import index as quarantine_index
 from quarantine.durable import try_lock
 from quarantine.errors import IndexDamagedError, ItemBusyError, ItemDamagedError, UnknownIdError
 from quarantine.index import Index, Query
@@ -545,6 +546,62 @@ def test_a_lost_index_is_rebuilt_from_the_files(tmp_path: Path, harm: str) -> No
     assert (result.indexed, result.damaged, result.gone, result.rebuilt) == (3, (), (), harm != "missing")
     assert opened.find(Query()) == before
     opened.close()
+
+
+def _replace_index(tmp_path: Path) -> None:
+    """As another process does when it finds the index damaged."""
+    other = open_quarantine(tmp_path)
+    other._index.recreate()
+    other.reindex(silent)
+    other.close()
+
+
+def _listed(tmp_path: Path) -> set[str]:
+    """The ids that a process of its own sees."""
+    other = open_quarantine(tmp_path)
+    try:
+        return {item.id for item in other.find(Query())}
+    finally:
+        other.close()
+
+
+def test_what_is_kept_after_another_process_rebuilt_the_index_is_in_the_new_one(
+    quarantine: Quarantine, tmp_path: Path
+) -> None:
+    before = keep(quarantine)
+    _replace_index(tmp_path)
+    after = keep(quarantine)
+    assert _listed(tmp_path) == {before.id, after.id}
+    _replace_index(tmp_path)
+    quarantine.delete(before.id)
+    assert _listed(tmp_path) == {after.id}
+    _replace_index(tmp_path)
+    assert {item.id for item in quarantine.find(Query())} == {after.id}
+
+
+def test_an_index_that_is_replaced_while_a_row_is_written_has_it_all_the_same(
+    quarantine: Quarantine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = keep(quarantine)
+    real, times = quarantine_index._delete, iter([True])
+
+    def replaced_meanwhile(connection: Any, ids: Any) -> None:
+        real(connection, ids)
+        if next(times, False):
+            _replace_index(tmp_path)
+
+    monkeypatch.setattr(quarantine_index, "_delete", replaced_meanwhile)
+    after = keep(quarantine)
+    assert _listed(tmp_path) == {before.id, after.id}
+
+
+def test_an_index_that_never_stays_defers(
+    quarantine: Quarantine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Index, "_replaced", lambda _self, _file: True)
+    with pytest.raises(QuarantineError, match="again and again"):
+        keep(quarantine)
+    assert files(tmp_path) == []
 
 
 def test_reindex_finds_orphans_and_drops_rows_without_files(quarantine: Quarantine, tmp_path: Path) -> None:
