@@ -1,16 +1,18 @@
 """The doctor: is each neighbour there, does it answer as it should, and if not, what to do.
 
-Nothing is changed and no mail is sent: clamd is shown the EICAR text, spamd the GTUBE text, the next hop is asked for
-its EHLO keywords, and Postfix's own postconf tells of the classic mistakes.
+Nothing is changed and no mail is sent: clamd is shown the EICAR text, alone and in something large, spamd the GTUBE
+text, the next hop is asked for its EHLO keywords, and Postfix's own postconf tells of the classic mistakes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import shutil
 import socket
 import subprocess
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -27,6 +29,11 @@ from contentfilter.next_hop import NextHop
 from contentfilter.unpack.openers import missing_helpers
 
 _POSTCONF_SECONDS = 20
+_CLAMD_SECONDS = 8
+_LARGEST_PROBE = 100 << 20
+"""Bytes: what the limits that we recommend for clamd are made for."""
+_ZIP_OVERHEAD = 400
+_OVER_LIMITS = "Heuristics.Limits.Exceeded"
 _GTUBE_SCORE = 5.0
 _AS_WHOM = "run doctor as the filter's user or root; the directory has to belong to the filter's user"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -117,6 +124,8 @@ async def examine(
     diagnoses = list(_directories(config))
     if config.clamav.enabled:
         diagnoses.append(await _clamd(config, clamd))
+        if diagnoses[-1].state is State.WELL:
+            diagnoses.append(await _clamd_limits(config, clamd))
     if config.spamassassin.enabled:
         diagnoses.append(await _spamd(config, spamd))
     diagnoses.extend(_openers())
@@ -165,6 +174,40 @@ async def _clamd(config: Config, clamd: ClamdInspector) -> Diagnosis:
     if not found:
         return Diagnosis(about, State.ILL, f"{version} does not find EICAR", "load a signature database (freshclam)")
     return Diagnosis(about, State.WELL, f"{version} finds EICAR as {found}")
+
+
+async def _clamd_limits(config: Config, clamd: ClamdInspector) -> Diagnosis:
+    """Whether clamd reads messages as large as we take them. Of a file above its limits it may say OK unread."""
+    about = f"clamd's limits at {config.clamav.socket}"
+    size = min(config.limits.message_size, _LARGEST_PROBE)
+    advice = "put the limits of conf/clamav/clamd.conf.snippet into clamd.conf, and restart clamd"
+    probe = await asyncio.to_thread(_large_virus, size)
+    try:
+        async with asyncio.timeout(_CLAMD_SECONDS):
+            found = await clamd.scan_bytes(probe)
+    except TimeoutError:
+        return Diagnosis(about, State.ODD, f"{size} bytes take it longer than {_CLAMD_SECONDS} s", "look at its load")
+    except InspectorError as error:
+        return Diagnosis(about, State.ODD, f"mail of {size} bytes cannot be scanned: {error}", advice)
+    if not found:
+        return Diagnosis(
+            about, State.ODD, f'it says "OK" to a virus in {size} bytes, for it does not read them', advice
+        )
+    if found.startswith(_OVER_LIMITS):
+        return Diagnosis(about, State.ODD, f"mail of {size} bytes will be unchecked: {found}", advice)
+    return Diagnosis(about, State.WELL, f"it finds EICAR in {size} bytes")
+
+
+def _large_virus(size: int) -> bytes:
+    """A zip archive of about so many bytes, EICAR the first of its members and zeros the rest.
+
+    EICAR counts as a virus only where a file begins with it and has little else, hence the archive.
+    """
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as members:
+        members.writestr("eicar.com", EICAR)
+        members.writestr("zeros", bytes(max(0, size - _ZIP_OVERHEAD)))
+    return archive.getvalue()
 
 
 def _clamd_advice(config: Config, error: InspectorError) -> str:

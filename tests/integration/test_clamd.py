@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from contentfilter import mime
+from contentfilter import config, doctor, mime
 from contentfilter.envelope import Envelope
 from contentfilter.errors import InspectorError
 from contentfilter.finding import Finding, Kind
@@ -152,3 +152,33 @@ def test_nothing_stays_open(run: Run, inspector: ClamdInspector, clamd: Clamd) -
     for _ in range(5):
         scan(run, inspector, message)
     assert open_descriptors() == before
+
+
+# What Debian's clamd.conf says.
+DEBIAN = "MaxScanSize 100M\nMaxFileSize 25M\nStreamMaxLength 25M\nMaxScanTime 120000\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "state", "found"),
+    [
+        (f"{DEBIAN}AlertExceedsMax no", "unix", doctor.State.ODD, 'says "OK" to a virus in 104857600 bytes'),
+        (f"{DEBIAN}AlertExceedsMax yes", "unix", doctor.State.ODD, "unchecked: Heuristics.Limits.Exceeded.MaxFileSize"),
+        (DEBIAN, "tcp", doctor.State.ODD, "INSTREAM size limit exceeded"),
+        ("", "unix", doctor.State.WELL, "finds EICAR in 104857600 bytes"),
+        ("", "tcp", doctor.State.WELL, "finds EICAR in 104857600 bytes"),
+    ],
+    ids=["debian", "debian-alert", "debian-tcp", "snippet", "snippet-tcp"],
+)
+def test_the_doctor_knows_of_the_limits(
+    run: Run, open_directory: Path, options: str, kind: str, state: doctor.State, found: str
+) -> None:
+    directory = open_directory / "clamd-limits"
+    directory.mkdir(exist_ok=True)
+    with Clamd(directory, tcp=True, options=options) as running:
+        address = running.address if kind == "unix" else running.tcp_address
+        settings = config.parse(f'clamav.socket = "{address}"', "f")
+        got = run(doctor._clamd_limits(settings, ClamdInspector(address)))
+    assert isinstance(got, doctor.Diagnosis)
+    assert got.state is state
+    assert found in got.found
+    assert ("clamd.conf.snippet" in got.advice) is (state is doctor.State.ODD)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ from contentfilter.finding import Finding, Kind, Test
 from contentfilter.inspectors.clamd import EICAR
 from tests.unit.users import locked_out, open_place
 
+LARGE = 30_000_000
 KEYWORDS = ("XFORWARD", "DSN", "8BITMIME", "SMTPUTF8")
 
 
@@ -34,6 +37,7 @@ class Neighbours:
 
     version: str | InspectorError = "ClamAV 1.0"
     virus: str = "Eicar-Test-Signature"
+    large_virus: str | Exception = "Eicar-Test-Signature"
     score: float | InspectorError = 1000.0
     tests: tuple[Test, ...] = (Test("GTUBE", 1000.0),)
     keywords: tuple[str, ...] | NextHopError = KEYWORDS
@@ -60,8 +64,14 @@ class Clamd:
         return self.neighbours.version
 
     async def scan_bytes(self, content: bytes) -> str:
-        assert content == EICAR
-        return self.neighbours.virus
+        if content == EICAR:
+            return self.neighbours.virus
+        with zipfile.ZipFile(io.BytesIO(content)) as members:
+            assert members.read("eicar.com") == EICAR
+        assert LARGE - 1000 < len(content) <= LARGE
+        if isinstance(self.neighbours.large_virus, Exception):
+            raise self.neighbours.large_virus
+        return self.neighbours.large_virus
 
 
 class Spamd:
@@ -104,7 +114,7 @@ class FakePostconf:
 
 async def diagnoses(tmp_path: Path, neighbours: Neighbours, text: str = "") -> dict[str, Diagnosis]:
     """By what they are about, without addresses."""
-    head = f'state_directory = "{tmp_path}"\n'
+    head = f'state_directory = "{tmp_path}"\nlimits.message_size = {LARGE}\n'
     got = config.parse(head + (text or '[domains]\nlocal = ["example.org", "localhost"]'), "f")
     found = await examine(
         got,
@@ -122,7 +132,7 @@ async def test_where_all_is_well_nothing_is_complained_of(tmp_path: Path) -> Non
     assert {one.advice for one in found.values()} == {""}
     assert set(found) == {
         "state_directory", "[quarantine] directory", "clamd", "spamd", "next hop", "reinjection port",
-        "address mappings", "[domains] local", "opening containers",
+        "address mappings", "[domains] local", "opening containers", "clamd's limits",
     }  # fmt: skip
 
 
@@ -139,6 +149,16 @@ async def test_where_all_is_well_nothing_is_complained_of(tmp_path: Path) -> Non
             "/run/clamav/clamd.ctl does not exist",
         ),
         (Neighbours(version=failure(TimeoutError())), "clamd", State.ILL, "the scanner failed", "clamd.conf"),
+        (Neighbours(large_virus=""), "clamd's limits", State.ODD, '"OK" to a virus in 30000000', "clamd.conf.snippet"),
+        (
+            Neighbours(large_virus="Heuristics.Limits.Exceeded.MaxFileSize"), "clamd's limits", State.ODD,
+            "will be unchecked: Heuristics.Limits.Exceeded.MaxFileSize", "clamd.conf.snippet",
+        ),
+        (
+            Neighbours(large_virus=InspectorError("size limit exceeded")), "clamd's limits", State.ODD,
+            "cannot be scanned: size limit exceeded", "clamd.conf.snippet",
+        ),
+        (Neighbours(large_virus=TimeoutError()), "clamd's limits", State.ODD, "longer than 8 s", "load"),
         (Neighbours(score=4.9), "spamd", State.ILL, "GTUBE scores only 4.9", "sa-update"),
         (Neighbours(score=failure(OSError())), "spamd", State.ILL, "the scanner failed", "start spamd"),
         (Neighbours(tests=(Test("GTUBE"),)), "spamd", State.ODD, "tests have no scores", "contentfilter.cf"),
@@ -168,6 +188,10 @@ async def test_what_is_wrong_and_what_to_do(
     assert got.state is state
     assert what in got.found
     assert advice in got.advice
+
+
+async def test_limits_of_a_clamd_that_is_ill_are_not_looked_at(tmp_path: Path) -> None:
+    assert "clamd's limits" not in await diagnoses(tmp_path, Neighbours(virus=""))
 
 
 async def test_what_is_switched_off_is_not_looked_at(tmp_path: Path) -> None:
