@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -122,9 +123,9 @@ def check(
     config = load(path)
     maillog.set_up("stderr", "error")
     envelope = Envelope(mail_from, tuple(Recipient(rcpt) for rcpt in rcpts or ("postmaster",)), protocol=Protocol.LMTP)
-    with _spooled(file, config) as message:
+    with tempfile.TemporaryDirectory(prefix="contentfilter-check-") as scratch, _spooled(file, scratch) as message:
         try:
-            case = asyncio.run(_judge(config, envelope, message))
+            case = asyncio.run(_judge(_working_in(scratch, config), envelope, message))
         except FilterError as error:
             fail(f"{error} ({error.reply})", os.EX_TEMPFAIL if error.reply.temporary else os.EX_DATAERR)
         if dump_directory is not None:
@@ -144,8 +145,15 @@ def _dump(case: Any, directory: Path) -> None:
         fail(f"--dump {directory}: {error.strerror or error}", os.EX_CANTCREAT)
 
 
-def _spooled(file: BinaryIO, config: Config) -> Message:
-    spool = Spool(config.state_directory, sys.maxsize)
+def _working_in(scratch: str, config: Config) -> Config:
+    """For those who may not write to the daemon's directory, or have none yet. Helpers of root are somebody else."""
+    directory = Path(scratch)
+    directory.chmod(0o711)
+    return config.model_copy(update={"state_directory": directory})
+
+
+def _spooled(file: BinaryIO, scratch: str) -> Message:
+    spool = Spool(Path(scratch), sys.maxsize)
     while chunk := file.read(_READ):
         spool.write(chunk)
     return spool.finish()
