@@ -178,7 +178,7 @@ class Postfix:
         """The mail log so far."""
         return self.maillog.read_text(errors="replace").splitlines() if self.maillog.exists() else []
 
-    def wait_for_log(self, pattern: str, count: int = 1, within: float = 30.0) -> list[str]:
+    def wait_for_log(self, pattern: str, count: int = 1, within: float = 90.0) -> list[str]:
         """The lines in which the pattern is found, once there are that many. Raises TimeoutError. within: seconds."""
 
         def lines() -> list[str]:
@@ -192,7 +192,7 @@ class Postfix:
         delivered = [_read(file) for file in files]
         return [mail for mail in delivered if recipient in ("", mail.recipient)]
 
-    def wait_for_mail(self, recipient: str, count: int = 1, within: float = 30.0) -> list[DeliveredMail]:
+    def wait_for_mail(self, recipient: str, count: int = 1, within: float = 90.0) -> list[DeliveredMail]:
         """What has arrived for the recipient, once it is that many messages. Raises TimeoutError. within: seconds."""
         return self._wait_for(lambda: self.mail(recipient), count, within, f"mail for {recipient}")
 
@@ -205,7 +205,7 @@ class Postfix:
         """Try to deliver now what is deferred."""
         self._run("postqueue", "-f")
 
-    def wait_until_idle(self, within: float = 30.0) -> None:
+    def wait_until_idle(self, within: float = 90.0) -> None:
         """Wait until the queue is empty. Raises TimeoutError. within: seconds."""
         self._wait_for(lambda: [] if self.queue() else [True], 1, within, "an empty queue")
 

@@ -246,6 +246,7 @@ def test_mail_waits_for_a_clamd_that_was_killed(
         assert not house.postfix.mail()
         with Clamd(place) as scanner:
             assert scanner.address == address
+            house.postfix.flush()
             got = house.receive(BOB)
         assert got.header["X-Virus-Scanned"]
         assert len(house.postfix.mail()) == 1
