@@ -200,6 +200,13 @@ class Limits(Table):
     )
     mime_depth: int = Field(default=16, gt=0, description="nested entities; deeper is unchecked")
     mime_parts: int = Field(default=3000, gt=0, description="parts of a message; more is unchecked")
+    mime_readings: int = Field(
+        default=100, gt=0, description="ambiguous places read in a further way; more is unchecked"
+    )
+    mime_header_bytes: Bytes = Field(default=1_048_576, description="bytes of all headers; more is unchecked")
+    mime_fields: int = Field(default=2000, gt=0, description="fields of one header; more is unchecked")
+    mime_parameters: int = Field(default=200, gt=0, description="parameters of one field; more is unchecked")
+    mime_seconds: Seconds = Field(default=5.0, description="CPU seconds for reading a message; longer is unchecked")
     unpack_depth: int = Field(default=16, gt=0, description="containers inside one another; deeper is unchecked")
     unpack_parts: int = Field(default=3000, gt=0, description="members of all containers; more is unchecked")
     unpack_bytes: Bytes = Field(default=500_000_000, description="bytes of all members; more is unchecked")

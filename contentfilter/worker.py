@@ -95,7 +95,15 @@ def site_for(config: Config) -> Site:
         send_timeout=2 * config.next_hop.data_timeout,
         max_hops=config.limits.max_hops,
         max_passes=config.limits.max_passes,
-        mime_limits=Limits(depth=config.limits.mime_depth, parts=config.limits.mime_parts),
+        mime_limits=Limits(
+            depth=config.limits.mime_depth,
+            parts=config.limits.mime_parts,
+            readings=config.limits.mime_readings,
+            header_bytes=config.limits.mime_header_bytes,
+            fields=config.limits.mime_fields,
+            parameters=config.limits.mime_parameters,
+            seconds=config.limits.mime_seconds,
+        ),
         on_failure={"clamd": config.clamav.on_failure, "spamd": config.spamassassin.on_failure},
     )
 

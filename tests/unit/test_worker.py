@@ -1,0 +1,72 @@
+"""What stands in the configuration reaches the parts that are built from it."""
+
+from __future__ import annotations
+
+from contentfilter import config, worker
+from contentfilter.decision import OnFailure
+from contentfilter.mime import Limits
+
+
+def test_the_site() -> None:
+    site = worker.site_for(
+        config.parse(
+            """
+            hostname = "mx.example.org"
+            [domains]
+            local = ["example.org"]
+            [clamav]
+            on_failure = "pass"
+            [spamassassin]
+            on_failure = "defer"
+            [next_hop]
+            data_timeout = 7.0
+            [limits]
+            inspect_timeout = 11.0
+            max_hops = 12
+            max_passes = 13
+            mime_depth = 1
+            mime_parts = 2
+            mime_readings = 3
+            mime_header_bytes = 4
+            mime_fields = 5
+            mime_parameters = 6
+            mime_seconds = 7.5
+            """,
+            "test",
+        )
+    )
+    assert (site.hostname, site.max_hops, site.max_passes) == ("mx.example.org", 12, 13)
+    assert (site.inspect_timeout, site.send_timeout) == (11.0, 14.0)
+    assert site.local.has("bob@example.org")
+    assert not site.local.has("bob@elsewhere.example")
+    assert site.on_failure == {"clamd": OnFailure.PASS, "spamd": OnFailure.DEFER}
+    assert site.mime_limits == Limits(depth=1, parts=2, readings=3, header_bytes=4, fields=5, parameters=6, seconds=7.5)
+
+
+def test_defaults_are_those_of_the_parser() -> None:
+    assert worker.site_for(config.parse("", "empty")).mime_limits == Limits()
+
+
+def test_inspectors_that_are_switched_off_are_not_built() -> None:
+    off = config.parse("[clamav]\nenabled = false\n[spamassassin]\nenabled = false", "test")
+    assert {one.name for one in worker.inspectors_for(off)} == {"banned", "header"}
+    assert {one.name for one in worker.inspectors_for(config.parse("", "empty"))} == {
+        "banned",
+        "header",
+        "clamd",
+        "spamd",
+    }
+
+
+def test_the_way_in() -> None:
+    text = '[listen]\nallow = ["192.0.2.0/24"]\nmax_recipients = 123\nmax_connections = 7\n[limits]\nmessage_size = 99'
+    settings = worker.intake_settings(config.parse(text, "test"))
+    assert [str(network) for network in settings.allow] == ["192.0.2.0/24"]
+    assert (settings.max_recipients, settings.max_connections, settings.max_message_size) == (123, 7, 99)
+
+
+async def test_the_delimiter_is_the_sites() -> None:
+    text = '[domains]\nrecipient_delimiter = "-"\n[policy."bob@example.org"]\nkill_level = 1.5'
+    policies = worker.policies_for(config.parse(text, "test"))
+    assert (await policies.of("bob-lists@example.org")).kill_level == 1.5
+    assert (await policies.of("bob+lists@example.org")).kill_level != 1.5
