@@ -223,7 +223,7 @@ class Pipeline:
     async def _ask(self, inspector: Inspector, subject: Subject) -> tuple[Finding, ...]:
         try:
             async with asyncio.timeout(self._site.inspect_timeout):
-                return await inspector.inspect(subject)
+                findings = await inspector.inspect(subject)
         except TimeoutError:
             problem = f"no answer in {self._site.inspect_timeout:g} s"
         except FilterError as error:
@@ -231,6 +231,11 @@ class Pipeline:
         except Exception:
             maillog.unforeseen(subject.mail_id, f"asking {inspector.name}")
             problem = "unforeseen error"
+        else:
+            for finding in findings:
+                if finding.kind is Kind.FAILURE:
+                    maillog.inspector_failed(subject.mail_id, inspector.name, finding.name)
+            return findings
         maillog.inspector_failed(subject.mail_id, inspector.name, problem)
         return (Finding(Kind.FAILURE, inspector.name, problem),)
 

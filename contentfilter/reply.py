@@ -68,7 +68,6 @@ class Reply:
 # Verdicts.
 DISCARDED = Reply(250, "2.7.0", "Ok, discarded")
 QUARANTINED = Reply(250, "2.7.0", "Ok, quarantined")
-REPORTED = Reply(250, "2.7.0", "Ok, the sender is told of the recipients that were refused")
 REJECTED = Reply(554, "5.7.0", "Refused by policy")
 REJECTED_VIRUS = Reply(554, "5.7.0", "Refused: the message contains a virus")
 REJECTED_BANNED = Reply(554, "5.7.0", "Refused: the message contains an attachment of a kind that is not accepted here")

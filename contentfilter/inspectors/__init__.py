@@ -102,7 +102,3 @@ class Inspector(Protocol):
         Raises InspectorError when the inspector could not look, or not at all of it.
         """
         ...
-
-    async def close(self) -> None:
-        """Let go of connections."""
-        ...

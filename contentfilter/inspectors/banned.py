@@ -131,9 +131,6 @@ class BannedInspector:
             return tuple(self._findings(subject))
         return await asyncio.to_thread(lambda: tuple(self._findings(subject)))
 
-    async def close(self) -> None:
-        """Nothing is held open."""
-
     def _findings(self, subject: Subject) -> Iterator[Finding]:
         contents: tuple[Content, ...] = (*subject.tree.parts, *subject.opened.members)
         for part in contents:

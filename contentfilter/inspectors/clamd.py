@@ -134,9 +134,6 @@ class ClamdInspector:
             raise InspectorError(f"clamd answered VERSION with {printable(answer)!r}")
         return printable(answer[:-1])
 
-    async def close(self) -> None:
-        """Nothing to let go of: no connection outlives its message."""
-
     async def _ask(self, command: bytes) -> bytes:
         answer = b""
         with self._failures_translated():

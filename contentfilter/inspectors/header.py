@@ -86,9 +86,6 @@ class HeaderInspector:
                 break
         return tuple(found.values())
 
-    async def close(self) -> None:
-        """Nothing is held open."""
-
 
 _Fault = tuple[HeaderTest, str, str, str]
 """The test, the field or the ambiguity, what is wrong, and the part's path ("" for the message)."""

@@ -126,9 +126,6 @@ class SpamdInspector:
         if reply.message != "PONG":
             raise InspectorError(f"spamd at {self._address} answered PING with {reply.message[:80]!r}")
 
-    async def close(self) -> None:
-        """Nothing to let go of: no connection outlives its scan."""
-
     async def _score(self, content: bytes, entry: str, gate: asyncio.Semaphore) -> Finding:
         request = Request("HEADERS", body=content)
         user = entry or self._user

@@ -278,6 +278,13 @@ async def test_each_preference_is_asked_for_once_and_only_for_those_who_want_sco
     assert spamd.asked[0].spam_users == ("bob", "")
 
 
+async def test_a_failure_beside_findings_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    failed = Finding(Kind.FAILURE, "spamd", "timeout", user="bob")
+    it = made(Scripted("spamd", findings=(failed,)))
+    await it.handle()
+    assert "spamd could not answer: timeout" in caplog.text
+
+
 async def test_the_score_in_the_log_is_the_general_one(caplog: pytest.LogCaptureFixture) -> None:
     scores = tuple(
         Finding(Kind.SPAM, "spamd", "spam score", score=score, user=user) for user, score in (("bob", 1.0), ("", 2.0))
