@@ -13,19 +13,30 @@ import os
 import re
 import socket
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from contentfilter import endpoint
 from contentfilter.decision import OnFailure
-from contentfilter.envelope import split_address
+from contentfilter.domains import LocalDomains
 from contentfilter.errors import ConfigError
 from contentfilter.inspectors.banned import (
     DEFAULT_EXTENSIONS,
@@ -35,12 +46,17 @@ from contentfilter.inspectors.banned import (
     compile_patterns,
 )
 from contentfilter.inspectors.header import ALL_TESTS, HeaderTest
+from contentfilter.policy.banks import Bank
+from contentfilter.policy.entry import Entry, settings_of
+from contentfilter.policy.keys import canonical_key
+from contentfilter.policy.lists import Effect, ListEntry, canonical_subject, checked_score
 from contentfilter.policy.settings import Policy, enum_by_value
 
 DEFAULT_PATH = Path("/etc/contentfilter/contentfilter.toml")
 ENVIRONMENT_VARIABLE = "CONTENTFILTER_CONFIG"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_T = TypeVar("_T", bound=BaseModel)
 
 
 def _network(value: object) -> object:
@@ -86,41 +102,42 @@ def _domain(value: str) -> str:
     return value.lower()
 
 
-_DOMAIN = re.compile(r"""[^\s@*?"'<>()\[\],:;/\\.]+(\.[^\s@*?"'<>()\[\],:;/\\.]+)*|\[[0-9A-Za-z.:]+\]""")
-_LOCAL_PART = re.compile(r"""[^\s@*"<>()\[\],:;\\]+|"[^\r\n]+\"""")
-_LIKE_A_DOMAIN = re.compile(r"(.+)\.[A-Za-z]{2,}")
-
-
 def _policy_key(key: str) -> str:
     """Accept default, user@dom, user, user@ (the same), @dom, @.dom and @. - a user may have an +extension."""
-    local, domain = split_address(key)
-    if not local and (domain == "." or _DOMAIN.fullmatch(domain.removeprefix("."))):
-        return key
-    if not _LOCAL_PART.fullmatch(local) or (domain and not _DOMAIN.fullmatch(domain)):
-        raise ValueError(
-            'must be default, "user@example.org", "@example.org" for a domain, "@.example.org" for it and all below, '
-            'or "user@" for the user of that name in every domain'
-        )
-    if "@" not in key and _LIKE_A_DOMAIN.fullmatch(key):
-        raise ValueError(
-            f'looks like a domain without its @: write "@{key}" for the domain, '
-            f'or "{key}@" for the user of that name in every domain'
-        )
+    if key != "default":
+        canonical_key(key)
     return key
 
 
 def _no_key_twice(policies: Mapping[str, Policy]) -> Mapping[str, Policy]:
     names: dict[str, str] = {}
     for key in policies:
-        other = names.setdefault(_lookup_form(key).lower(), key)
+        other = names.setdefault(canonical_key(key), key)
         if other != key:
             raise ValueError(f'"{other}" and "{key}" mean the same')
     return policies
 
 
-def _lookup_form(key: str) -> str:
-    """How lookups name the entry: "user@" is how a postmaster writes a bare user whose name looks like a domain."""
-    return key.removesuffix("@")
+def _owner_key(key: str) -> str:
+    canonical_key(key)
+    return key
+
+
+def _bank_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise ValueError(f"must be a name of letters, digits, - and _, not {name!r}")
+    return name
+
+
+def _expiry(value: object) -> object:
+    """A date counts to its end, in local time; so does a date and time without an offset."""
+    if isinstance(value, datetime):
+        return value.timestamp()
+    if isinstance(value, date):
+        return (datetime.combine(value, time()) + timedelta(days=1)).timestamp()
+    if value is None or isinstance(value, float):
+        return value
+    raise ValueError("must be a date such as 2026-12-31, without quotes")
 
 
 def _pattern(value: str) -> str:
@@ -136,6 +153,9 @@ DatabaseUrl = Annotated[str, AfterValidator(_database)]
 DomainPattern = Annotated[str, AfterValidator(_domain)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 PolicyKey = Annotated[str, AfterValidator(_policy_key)]
+OwnerKey = Annotated[str, AfterValidator(_owner_key)]
+BankName = Annotated[str, AfterValidator(_bank_name)]
+ListSubject = Annotated[str, AfterValidator(canonical_subject)]
 HeaderTestKey = Annotated[HeaderTest, enum_by_value(HeaderTest)]
 FailureKey = Annotated[OnFailure, enum_by_value(OnFailure)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -235,6 +255,25 @@ class NextHopTable(Table):
     idle_timeout: Seconds = Field(default=60.0, description="seconds before an idle connection is closed")
 
 
+class Policies(Table):
+    """Where settings of recipients stand besides this file."""
+
+    file: str = Field(
+        default="",
+        description="a file with more [policy], [list] and [bank] tables, relative to this one; empty: none",
+    )
+    database: DatabaseUrl = Field(
+        default="", description="SQLAlchemy URL; empty: SQLite in policy.sqlite below state_directory"
+    )
+    amavis_database: DatabaseUrl = Field(
+        default="", description="SQLAlchemy URL of amavis's users, policy, mailaddr and wblist, to be read; empty: none"
+    )
+    cache_seconds: float = Field(
+        default=60.0, ge=0, description="seconds for which amavis's database is not asked again for the same recipient"
+    )
+    timeout: Seconds = Field(default=10.0, description="seconds that a database may take before the mail is deferred")
+
+
 class Domains(Table):
     """Who is at home here."""
 
@@ -243,6 +282,9 @@ class Domains(Table):
         description='domains whose recipients see X-Spam fields; ".example.org" is example.org and all below, "." all',
     )
     recipient_delimiter: str = Field(default="+", max_length=1, description="as in Postfix; empty: none")
+    case_sensitive: bool = Field(
+        default=False, description="whether Bob@example.org and bob@example.org are two people for policies"
+    )
 
 
 class ClamAV(Table):
@@ -333,6 +375,66 @@ class Log(Table):
     syslog_address: str = Field(default="/dev/log", description="socket of the syslog daemon")
 
 
+class PolicyTable(Policy):
+    """`[policy."…"]`: settings, and when they end."""
+
+    expires: Annotated[float | None, BeforeValidator(_expiry)] = Field(
+        default=None, description="the last day, or the moment, at which the entry applies"
+    )
+
+
+class ListTable(Table):
+    """`[list."…"]`: senders and clients that a recipient, a domain, or everybody ("@.") allows, denies or scores."""
+
+    allow: Annotated[tuple[ListSubject, ...], BeforeValidator(_tuple)] = Field(
+        default=(), description="their mail is no spam"
+    )
+    deny: Annotated[tuple[ListSubject, ...], BeforeValidator(_tuple)] = Field(
+        default=(), description="their mail is spam"
+    )
+    score: Mapping[ListSubject, Annotated[float, AfterValidator(checked_score)]] = Field(
+        default={}, description="added to the spam score, such as {'@news.example' = -2.0}"
+    )
+    expires: Annotated[float | None, BeforeValidator(_expiry)] = Field(
+        default=None, description="the last day, or the moment, at which the table applies"
+    )
+
+    @model_validator(mode="after")
+    def _no_subject_twice(self) -> ListTable:
+        subjects = Counter([*self.allow, *self.deny, *self.score])
+        for subject, count in subjects.items():
+            if count > 1:
+                raise ValueError(f'"{subject}" stands here more than once')
+        return self
+
+
+class BankTable(Table):
+    """`[bank.…]`: settings laid over everybody's policy for messages that come a certain way."""
+
+    listeners: Annotated[tuple[Endpoint, ...], BeforeValidator(_tuple)] = Field(
+        default=(), description="addresses of [listen] that the message came in at"
+    )
+    networks: Annotated[tuple[NetworkValue, ...], BeforeValidator(_tuple)] = Field(
+        default=(), description="networks of the client, by XFORWARD"
+    )
+    local_source: bool = Field(
+        default=False, description="mail that Postfix took from its own host, such as by sendmail(1)"
+    )
+    sender_domains: Annotated[tuple[DomainPattern, ...], BeforeValidator(_tuple)] = Field(
+        default=(), description="domains of the envelope sender"
+    )
+    policy: Policy = Field(default=Policy(), description="the settings")
+
+    @model_validator(mode="after")
+    def _means_something(self) -> BankTable:
+        if not (self.listeners or self.networks or self.local_source or self.sender_domains):
+            raise ValueError(
+                "must have one of listeners, networks, local_source and sender_domains: "
+                "settings for every message belong into [policy.default]"
+            )
+        return self
+
+
 class Config(Table):
     """The whole configuration."""
 
@@ -358,21 +460,69 @@ class Config(Table):
     spamassassin: SpamAssassin = SpamAssassin()
     banned: Banned = Banned()
     header: Header = Header()
-    policy: Annotated[Mapping[PolicyKey, Policy], AfterValidator(_no_key_twice)] = Field(
+    policies: Policies = Policies()
+    policy: Annotated[Mapping[PolicyKey, PolicyTable], AfterValidator(_no_key_twice)] = Field(
         default={}, description="settings by recipient"
     )
+    list: Mapping[OwnerKey, ListTable] = Field(default={}, description="senders by recipient")
+    bank: Mapping[BankName, BankTable] = Field(default={}, description="settings by the way mail comes")
     quarantine: Quarantine = Quarantine()
     log: Log = Log()
 
-    @property
-    def default_policy(self) -> Policy:
-        """`[policy.default]` over the built-in defaults."""
-        return self.policy.get("default", Policy())
+    _file_of: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @property
-    def recipient_policies(self) -> dict[str, Policy]:
+    def default_policy(self) -> Entry:
+        """`[policy.default]`."""
+        return self._entry("default", self.policy.get("default", PolicyTable()))
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
         """`[policy."..."]` other than the default."""
-        return {_lookup_form(key): entry for key, entry in self.policy.items() if key != "default"}
+        return tuple(self._entry(key, table) for key, table in self.policy.items() if key != "default")
+
+    def _entry(self, key: str, table: PolicyTable) -> Entry:
+        name = key if key == "default" else canonical_key(key, case_sensitive=self.domains.case_sensitive)
+        return Entry(self._source("policy", key), name, settings_of(table, without=("expires",)), table.expires)
+
+    def _source(self, table: str, key: str) -> str:
+        return self._file_of.get(f"{table} {key}", "contentfilter.toml")
+
+    @property
+    def listed(self) -> Iterator[ListEntry]:
+        """The entries of every `[list."..."]`."""
+        for key, table in self.list.items():
+            owner = canonical_key(key, case_sensitive=self.domains.case_sensitive)
+            source = self._source("list", key)
+            for subject in table.allow:
+                yield ListEntry(source, owner, subject, Effect.ALLOW, expires=table.expires)
+            for subject in table.deny:
+                yield ListEntry(source, owner, subject, Effect.DENY, expires=table.expires)
+            for subject, score in table.score.items():
+                yield ListEntry(source, owner, subject, Effect.SCORE, score, table.expires)
+
+    @property
+    def banks(self) -> tuple[Bank, ...]:
+        """Every `[bank.…]`, in the order of the file."""
+        return tuple(
+            Bank(
+                name,
+                settings_of(table.policy),
+                table.listeners,
+                table.networks,
+                table.local_source,
+                LocalDomains(table.sender_domains) if table.sender_domains else None,
+            )
+            for name, table in self.bank.items()
+        )
+
+
+class PolicyFile(Table):
+    """What may stand in `[policies] file`."""
+
+    policy: Annotated[Mapping[PolicyKey, PolicyTable], AfterValidator(_no_key_twice)] = {}
+    list: Mapping[OwnerKey, ListTable] = {}
+    bank: Mapping[BankName, BankTable] = {}
 
 
 def path_in_use(given: Path | None) -> Path:
@@ -381,27 +531,59 @@ def path_in_use(given: Path | None) -> Path:
 
 
 def load(path: Path) -> Config:
-    """Read and check a configuration file. Raises ConfigError."""
+    """Read and check a configuration file, and the policy file that it names. Raises ConfigError."""
+    raw = _raw(_text(path), str(path))
+    config = _validated(Config, raw, str(path))
+    if config.policies.file:
+        other = path.parent / config.policies.file
+        more = _raw(_text(other), str(other))
+        _validated(PolicyFile, more, str(other))
+        config = _merged(raw, more, path, other)
+    return _complete(config)
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 (byte {error.start})") from error
-    return parse(text, str(path))
 
 
 def parse(text: str, name: str) -> Config:
     """Check a configuration given as text; name is for messages. Raises ConfigError."""
+    return _complete(_validated(Config, _raw(text, name), name))
+
+
+def _raw(text: str, name: str) -> dict[str, Any]:
     try:
-        raw = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name}: is not TOML: {error}") from error
+
+
+def _validated(kind: type[_T], raw: dict[str, Any], name: str) -> _T:
     try:
-        config = Config.model_validate(raw)
+        return kind.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{name}: {_first_error(error)}") from error
-    return _complete(config)
+
+
+def _merged(raw: dict[str, Any], more: dict[str, Any], path: Path, other: Path) -> Config:
+    """The configuration with the tables of the policy file in it. Of each table both files say where it stands."""
+    both = dict(raw)
+    file_of: dict[str, str] = {}
+    for name in PolicyFile.model_fields:
+        ours, theirs = raw.get(name, {}), more.get(name, {})
+        for key in theirs:
+            if key in ours:
+                raise ConfigError(f"{other}: [{name}.{_quoted(key)}]: stands in {path} as well")
+            file_of[f"{name} {key}"] = other.name
+        both[name] = {**ours, **theirs}
+    config = _validated(Config, both, f"{path} with {other}")
+    config._file_of.update(file_of)  # noqa: SLF001 - it is of this module
+    return config
 
 
 def _complete(config: Config) -> Config:
@@ -414,7 +596,10 @@ def _complete(config: Config) -> Config:
         update={
             "hostname": config.hostname or socket.getfqdn(),
             "workers": config.workers or len(os.sched_getaffinity(0)),
-            "policy": {"default": config.default_policy, **config.policy},
+            "policy": {"default": config.policy.get("default", PolicyTable()), **config.policy},
+            "policies": config.policies.model_copy(
+                update={"database": config.policies.database or f"sqlite:///{config.state_directory / 'policy.sqlite'}"}
+            ),
             "quarantine": config.quarantine.model_copy(update={"directory": directory, "database": database}),
         }
     )
@@ -456,7 +641,8 @@ def _nearest(key: str, tables: list[str]) -> str:
 
 def plain(table: BaseModel) -> dict[str, Any]:
     """A table as TOML values: what was configured, completed with every default."""
-    return {name: _plain_value(getattr(table, name)) for name in type(table).model_fields}
+    values = ((name, getattr(table, name)) for name in type(table).model_fields)
+    return {name: _plain_value(value) for name, value in values if value is not None}
 
 
 def _plain_value(value: object) -> Any:
@@ -474,7 +660,10 @@ def _plain_value(value: object) -> Any:
 
 
 def _set_values(entry: BaseModel) -> dict[str, Any]:
-    return {name: _plain_value(getattr(entry, name)) for name in sorted(entry.model_fields_set)}
+    values = {name: _plain_value(getattr(entry, name)) for name in sorted(entry.model_fields_set)}
+    if isinstance(values.get("expires"), float):
+        values["expires"] = datetime.fromtimestamp(values["expires"], UTC)
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def json_values(value: Any) -> Any:
@@ -483,6 +672,8 @@ def json_values(value: Any) -> Any:
         return {key: json_values(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [json_values(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -519,6 +710,20 @@ def reference() -> str:
         '#spam_action = "pass"',
         '#[policy."@.example.org"]',
         '#spam_action = "pass"',
+        "",
+        '# Senders, client networks and signing domains that somebody allows, denies or scores; "@." is everybody.',
+        '#[list."bob@example.org"]',
+        '#allow = ["alice@example.com", "@example.net", "@.example.edu"]',
+        '#deny = ["192.0.2.0/24", "alice@"]',
+        '#score = { "@news.example" = -2.0, "dkim:lists.example" = -1.5 }',
+        "#expires = 2030-12-31",
+        "",
+        "# Settings laid over everybody's policy for mail that comes a certain way.",
+        "#[bank.outgoing]",
+        '#networks = ["192.0.2.0/24"]',
+        "#local_source = true",
+        '#sender_domains = ["example.org"]',
+        '#policy = { spam_action = "reject", warn_unchecked_recipient = false }',
     ]
     return "\n".join(lines) + "\n"
 

@@ -62,7 +62,10 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One mail transaction. mail_from "" is the null sender; times are seconds since the epoch."""
+    """One mail transaction. mail_from "" is the null sender; times are seconds since the epoch.
+
+    listener: the one of our own addresses that it came in at, as `[listen] addresses` names it.
+    """
 
     mail_from: str
     recipients: tuple[Recipient, ...]
@@ -72,6 +75,7 @@ class Envelope:
     envid: str | None = None
     client: Client = Client()
     peer: Peer = Peer()
+    listener: str = ""
     protocol: Protocol = Protocol.ESMTP
     received_at: float = field(default_factory=time.time)
 

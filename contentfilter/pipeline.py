@@ -196,7 +196,7 @@ class Pipeline:
             raise FilterError(f"mail loop: more than {self._site.max_hops} hops", reply.MAIL_LOOP)
 
     async def _look_up(self, envelope: Envelope) -> tuple[Policy, ...]:
-        return tuple([await self._policies.of(recipient.address) for recipient in envelope.recipients])
+        return tuple(effective.policy for effective in await self._policies.of_all(envelope))
 
     def _decide(self, envelope: Envelope, policies: Sequence[Policy], evidence: Evidence) -> tuple[Verdict, ...]:
         """A verdict for each recipient; those with one policy share one."""

@@ -24,7 +24,7 @@ from contentfilter.intake.settings import IntakeSettings
 from contentfilter.mime import Limits
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Pipeline, Site
-from contentfilter.policy.lookup import Policies
+from contentfilter.policy.lookup import Policies, Ways
 from contentfilter.policy.toml import TomlSource
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
@@ -110,8 +110,9 @@ def site_for(config: Config) -> Site:
 
 def policies_for(config: Config) -> Policies:
     """Where recipients' settings come from."""
-    source = TomlSource(config.recipient_policies)
-    return Policies(config.default_policy, [source], config.domains.recipient_delimiter)
+    domains = config.domains
+    ways = Ways(domains.recipient_delimiter, case_sensitive=domains.case_sensitive)
+    return Policies(config.default_policy, [TomlSource(config.entries, config.listed)], ways=ways, banks=config.banks)
 
 
 def inspectors_for(config: Config) -> tuple[Inspector, ...]:

@@ -19,15 +19,14 @@ from contentfilter.inspectors import Inspector, Subject
 from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Opening, Pipeline, Site
-from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
-from contentfilter.policy.toml import TomlSource
 from contentfilter.unpack.unpacked import NOTHING, Unpacked
 from contentfilter.verdict import Action
 from quarantine.index import Query
 from quarantine.store import Quarantine
 from tests.door import Client, Door, open_door
 from tests.fakes.next_hop import FakeNextHop, Script
+from tests.policies import policies_of
 
 HOST = "filter.example"
 SENDER = "sender@y.example"
@@ -165,7 +164,7 @@ async def journey(
 ) -> AsyncIterator[Journey]:
     """A journey for the time of the block. patience: seconds for each wait on the next hop."""
     quarantine = keeper or Quarantine(directory / "quarantine", f"sqlite:///{directory / 'index.sqlite'}")
-    policies = Policies(Policy(), [TomlSource({f"{name}@x.example": policy for name, policy in POLICIES.items()})])
+    policies = policies_of(Policy(), {f"{name}@x.example": policy for name, policy in POLICIES.items()})
     site = Site(
         hostname=HOST,
         local=LocalDomains(["x.example"]),

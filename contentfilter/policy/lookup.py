@@ -1,84 +1,96 @@
 """Which entries apply to a recipient, in which order, and how they are merged.
 
-The order is amavis's: the most specific entry first, and per key the first entry that sets it wins. Local parts are
-compared without regard to case, as domains are.
+Per key the first entry that sets it wins: policy banks, then the sources in their order, of each source the most
+specific entry first (amavis's order), then `[policy.default]`, then the built-in default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from contentfilter.envelope import split_address
-from contentfilter.policy.settings import Policy
-
-
-def lookup_keys(address: str, delimiter: str = "+") -> tuple[str, ...]:
-    """The keys under which settings for this address may stand, most specific first.
-
-    user+ext@dom, user@dom, user+ext, user, @dom, @.dom, @.parent …, @. - an address without a domain has no @dom.
-    delimiter: Postfix's recipient_delimiter, "" for none.
-    """
-    return tuple(dict.fromkeys(_lookup_keys(address.lower(), delimiter)))
-
-
-def _lookup_keys(address: str, delimiter: str) -> Iterator[str]:
-    local, domain = split_address(address)
-    bare = local
-    if delimiter and not local.startswith('"') and delimiter in local[1:]:
-        bare = local[: local.index(delimiter, 1)]
-    if domain:
-        yield f"{local}@{domain}"
-        yield f"{bare}@{domain}"
-    yield local
-    yield bare
-    if domain:
-        yield f"@{domain}"
-        labels = domain.split(".")
-        for start in range(len(labels)):
-            yield "@." + ".".join(labels[start:])
-    yield "@."
+from contentfilter.envelope import Envelope, Recipient
+from contentfilter.policy.banks import Bank, overlays
+from contentfilter.policy.entry import Effective, Entry, Found, merged
+from contentfilter.policy.keys import lookup_keys
+from contentfilter.policy.lists import ListEntry, deciding, subjects_of
 
 
 class PolicySource(Protocol):
-    """Where settings stand. Raises PolicyError when it cannot tell: never a guess."""
+    """Where settings and lists stand."""
 
-    async def entries(self, keys: Sequence[str]) -> Mapping[str, Policy]:
-        """The entries that exist under these keys; an entry's model_fields_set says which settings it holds."""
+    async def find(self, recipients: Sequence[Sequence[str]], subjects: Sequence[str]) -> Sequence[Found]:
+        """What there is for each recipient, in their order.
+
+        recipients: the lookup keys of each; subjects: those of the message, as of lists.subjects_of; both most
+        specific first. Raises PolicyError when the source cannot tell: never a guess.
+        """
         ...
 
 
-class Policies:
-    """The settings of every recipient: the sources in their order, then `[policy.default]`."""
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How addresses are compared. delimiter: Postfix's recipient_delimiter; case_sensitive: about local parts."""
 
-    def __init__(self, default: Policy, sources: Sequence[PolicySource], delimiter: str = "+") -> None:
+    delimiter: str = "+"
+    case_sensitive: bool = False
+
+    def keys(self, address: str) -> tuple[str, ...]:
+        """The lookup keys of a recipient."""
+        return lookup_keys(address, self.delimiter, case_sensitive=self.case_sensitive)
+
+
+class Policies:
+    """The settings of every recipient. default: `[policy.default]`; clock: seconds since the epoch."""
+
+    def __init__(
+        self,
+        default: Entry,
+        sources: Sequence[PolicySource],
+        *,
+        ways: Ways = Ways(),
+        banks: Sequence[Bank] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._default = default
         self._sources = tuple(sources)
-        self._delimiter = delimiter
+        self._ways = ways
+        self._banks = tuple(banks)
+        self._clock = clock
 
-    async def of(self, address: str) -> Policy:
-        """The settings that apply to this recipient. Raises PolicyError."""
-        keys = lookup_keys(address, self._delimiter)
-        found: list[Policy] = []
-        for source in self._sources:
-            entries = await source.entries(keys)
-            found.extend(entries[key] for key in keys if key in entries)
-        return _merged(tuple(_settings(entry) for entry in found), self._default) if found else self._default
+    async def of_all(self, envelope: Envelope, signed_by: Collection[str] = ()) -> tuple[Effective, ...]:
+        """The settings of each recipient, in their order; those alike share one object. Raises PolicyError.
+
+        signed_by: domains whose DKIM signature of the message is valid.
+        """
+        keys = [self._ways.keys(recipient.address) for recipient in envelope.recipients]
+        subjects = subjects_of(envelope.mail_from, envelope.client.addr, signed_by, self._ways.delimiter)
+        found = [await source.find(keys, subjects) for source in self._sources]
+        above = overlays(self._banks, envelope)
+        now = self._clock()
+        alike: dict[tuple[int, ...], Effective] = {}
+        settled = []
+        for index in range(len(keys)):
+            entries, listing = self._entries(above, [each[index] for each in found], now)
+            same = *map(id, entries), id(listing)
+            if same not in alike:
+                alike[same] = Effective(merged(entries), entries, listing)
+            settled.append(alike[same])
+        return tuple(settled)
+
+    async def of(self, address: str, envelope: Envelope | None = None) -> Effective:
+        """The settings of one recipient. Raises PolicyError."""
+        envelope = envelope or Envelope("", ())
+        return (await self.of_all(_with_recipient(envelope, address)))[0]
+
+    def _entries(
+        self, above: Sequence[Entry], found: Sequence[Found], now: float
+    ) -> tuple[tuple[Entry, ...], ListEntry | None]:
+        entries = (*above, *(entry for one in found for entry in one.entries if entry.holds(now)), self._default)
+        return entries, deciding([entry for one in found for entry in one.listed], now)
 
 
-Settings = tuple[tuple[str, object], ...]
-"""The keys that an entry sets, with their values. Two entries may set different keys and yet be equal policies."""
-
-
-def _settings(entry: Policy) -> Settings:
-    return tuple((key, getattr(entry, key)) for key in sorted(entry.model_fields_set))
-
-
-@lru_cache(maxsize=4096)
-def _merged(entries: tuple[Settings, ...], default: Policy) -> Policy:
-    """One policy out of several entries: per key the first that sets it, else the default's."""
-    values = default.model_dump()
-    for entry in reversed(entries):
-        values.update(entry)
-    return Policy.model_construct(**values)
+def _with_recipient(envelope: Envelope, address: str) -> Envelope:
+    return Envelope(envelope.mail_from, (Recipient(address),), client=envelope.client, listener=envelope.listener)

@@ -18,6 +18,7 @@ from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.intake.settings import IntakeSettings
 from contentfilter.next_hop import NextHopSettings
+from contentfilter.policy.entry import merged
 from contentfilter.policy.settings import Policy
 from contentfilter.verdict import Action
 
@@ -88,10 +89,9 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_policies_keep_what_was_set() -> None:
     got = config.parse('[policy.default]\nkill_level = 9\n[policy."Bob@x.org"]\nspam_action = "pass"', "f")
-    assert got.default_policy == Policy(kill_level=9.0)
-    (bob,) = got.recipient_policies.values()
-    assert bob.model_fields_set == {"spam_action"}
-    assert bob.spam_action is Action.PASS
+    assert got.default_policy.settings == (("kill_level", 9.0),)
+    (bob,) = got.entries
+    assert (bob.key, bob.settings) == ("bob@x.org", (("spam_action", Action.PASS),))
 
 
 def test_the_reference_file_is_what_the_code_says() -> None:
@@ -104,9 +104,9 @@ def test_the_reference_file_uncommented_is_the_default_configuration() -> None:
     text = "\n".join(line if re.match(r"# \S", line) else line.removeprefix("#") for line in body)
     got = config.parse(text, "uncommented")
     assert config.plain(got) == config.plain(config.parse("", "empty"))
-    assert got.default_policy == Policy()
-    assert set(tomllib.loads(text)) == set(config.Config.model_fields)
-    assert got.default_policy.model_fields_set == set(Policy.model_fields)
+    assert merged([got.default_policy]) == Policy()
+    assert set(tomllib.loads(text)) == set(config.Config.model_fields) - {"list", "bank"}
+    assert {name for name, _ in got.default_policy.settings} == set(Policy.model_fields)
 
 
 def test_what_is_shown_can_be_read_again() -> None:
@@ -165,8 +165,8 @@ def test_a_domain_without_its_at_sign_is_refused_with_a_hint(key: str) -> None:
 async def test_a_bare_user_with_a_dot_is_found() -> None:
     got = config.parse('[policy."First.Last@"]\nkill_level = 3', "f")
     policies = worker.policies_for(got)
-    assert (await policies.of("first.last@any.example")).kill_level == 3.0
-    assert (await policies.of("last@any.example")).kill_level == 6.9
+    assert (await policies.of("first.last@any.example")).policy.kill_level == 3.0
+    assert (await policies.of("last@any.example")).policy.kill_level == 6.9
 
 
 @pytest.mark.parametrize(("one", "other"), [("a@x.org", "A@X.org"), ("postmaster", "postmaster@")])

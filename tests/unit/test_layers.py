@@ -13,11 +13,12 @@ FROM_THE_TOP = """
 contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
 contentfilter.mail_id contentfilter.endpoint
+contentfilter.domains
 contentfilter.printable contentfilter.message contentfilter.finding contentfilter.verdict
 contentfilter.mime contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text
 contentfilter.unpack
-contentfilter.policy contentfilter.inspectors contentfilter.domains
+contentfilter.policy contentfilter.inspectors
 contentfilter.decision contentfilter.fields contentfilter.config
 contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.notice contentfilter.maillog
 quarantine

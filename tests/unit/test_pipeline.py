@@ -21,13 +21,14 @@ from contentfilter.message import Message
 from contentfilter.mime import Limits
 from contentfilter.next_hop import Content
 from contentfilter.pipeline import Pipeline, Site
+from contentfilter.policy.entry import Found
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
-from contentfilter.policy.toml import TomlSource
 from contentfilter.reply import Reply
 from contentfilter.verdict import Action, Category
 from quarantine.record import Record, State
 from tests.journey import HOST, MESSAGE, Scripted, Unopened
+from tests.policies import entry, policies_of
 
 BOB, CAROL, FAR = Recipient("bob@x.example"), Recipient("carol@x.example"), Recipient("far@elsewhere.example")
 ENVELOPE = Envelope("a@y.example", (BOB,), protocol=Protocol.LMTP, client=Client(addr="192.0.2.7", ident="Q1"))
@@ -94,7 +95,7 @@ def made(
         on_failure={"clamd": OnFailure.PASS},
     )
     way, keeper = Way(answers or {}), Keeper()
-    lookup = Policies(default or Policy(), [TomlSource(policies or {})])
+    lookup = policies_of(default or Policy(), policies)
     return Set(Pipeline(site, lookup, inspectors, way, keeper, box=Unopened()), way, keeper)
 
 
@@ -297,11 +298,11 @@ async def test_the_score_in_the_log_is_the_general_one(caplog: pytest.LogCapture
 
 async def test_what_cannot_be_decided_is_logged_and_raised(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
-        async def entries(self, keys: Sequence[str]) -> dict[str, Policy]:
+        async def find(self, recipients: Sequence[Sequence[str]], subjects: Sequence[str]) -> Sequence[Found]:
             raise PolicyError("the database is away")
 
     it = made()
-    site_policies = Policies(Policy(), [Broken()])
+    site_policies = Policies(entry("default", Policy()), [Broken()])
     it.pipeline._policies = site_policies
     with pytest.raises(FilterError) as caught:
         await it.handle()

@@ -6,10 +6,11 @@ import pytest
 
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import split_address
-from contentfilter.policy.lookup import Policies, lookup_keys
+from contentfilter.policy.keys import lookup_keys
+from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
-from contentfilter.policy.toml import TomlSource
 from contentfilter.verdict import Action
+from tests.policies import entry, toml
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,10 @@ from contentfilter.verdict import Action
         ('"a+b@c"@example.org', '"a+b@c"@example.org "a+b@c" @example.org @.example.org @.org @.'),
         ('"a b@c"', '"a b@c" @.'),
         ("bob@[192.0.2.1]", "bob@[192.0.2.1] bob @[192.0.2.1] @.[192.0.2.1] @.0.2.1] @.2.1] @.1] @."),
-        ("jürgen@bücher.example", "jürgen@bücher.example jürgen @bücher.example @.bücher.example @.example @."),
+        (
+            "jürgen@bücher.example",
+            "jürgen@xn--bcher-kva.example jürgen @xn--bcher-kva.example @.xn--bcher-kva.example @.example @.",
+        ),
     ],
 )
 def test_lookup_keys_in_amavis_order(address: str, keys: str) -> None:
@@ -44,7 +48,7 @@ def test_without_a_delimiter_the_plus_is_part_of_the_name() -> None:
 
 
 async def test_per_key_the_most_specific_entry_wins() -> None:
-    source = TomlSource(
+    source = toml(
         {
             "Bob@example.org": Policy(kill_level=3.0),
             "bob": Policy(kill_level=99.0, tag_level=-1.0),
@@ -52,30 +56,28 @@ async def test_per_key_the_most_specific_entry_wins() -> None:
             "@.": Policy(tag2_level=1.0, spam_subject_tag2="[S] "),
         }
     )
-    policies = Policies(Policy(kill_level=8.0, quarantine_cutoff_level=20.0), [source])
-    bob = await policies.of("bob+lists@EXAMPLE.org")
+    policies = Policies(entry("default", Policy(kill_level=8.0, quarantine_cutoff_level=20.0)), [source])
+    bob = (await policies.of("bob+lists@EXAMPLE.org")).policy
     assert (bob.kill_level, bob.tag_level, bob.tag2_level) == (3.0, -1.0, 4.0)
     assert (bob.spam_subject_tag2, bob.quarantine_cutoff_level) == ("[S] ", 20.0)
     assert bob.virus_action == Policy().virus_action
-    alice = await policies.of("alice@elsewhere.example")
+    alice = (await policies.of("alice@elsewhere.example")).policy
     assert (alice.kill_level, alice.tag2_level) == (8.0, 1.0)
 
 
 async def test_equal_settings_are_equal_policies() -> None:
     """Recipients are grouped by what was decided, so equal settings from different entries must compare equal."""
-    source = TomlSource({"a@x.org": Policy(kill_level=3.0), "b@x.org": Policy(kill_level=3.0)})
-    policies = Policies(Policy(), [source])
-    assert await policies.of("a@x.org") == await policies.of("b@x.org")
-    assert hash(await policies.of("a@x.org")) == hash(await policies.of("b@x.org"))
+    source = toml({"a@x.org": Policy(kill_level=3.0), "b@x.org": Policy(kill_level=3.0)})
+    policies = Policies(entry("default", Policy()), [source])
+    assert (await policies.of("a@x.org")).policy == (await policies.of("b@x.org")).policy
+    assert hash((await policies.of("a@x.org")).policy) == hash((await policies.of("b@x.org")).policy)
 
 
 async def test_entries_that_set_different_keys_to_their_defaults_are_not_taken_for_each_other() -> None:
     """As policies they are equal; what they set is not."""
-    source = TomlSource(
-        {"a@x.org": Policy(banned_action=Action.DISCARD), "b@x.org": Policy(spam_action=Action.DISCARD)}
-    )
-    policies = Policies(Policy(banned_action=Action.PASS, spam_action=Action.PASS), [source])
-    a, b = await policies.of("a@x.org"), await policies.of("b@x.org")
+    source = toml({"a@x.org": Policy(banned_action=Action.DISCARD), "b@x.org": Policy(spam_action=Action.DISCARD)})
+    policies = Policies(entry("default", Policy(banned_action=Action.PASS, spam_action=Action.PASS)), [source])
+    a, b = (await policies.of("a@x.org")).policy, (await policies.of("b@x.org")).policy
     assert (a.banned_action, a.spam_action) == (Action.DISCARD, Action.PASS)
     assert (b.banned_action, b.spam_action) == (Action.PASS, Action.DISCARD)
 

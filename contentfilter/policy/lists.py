@@ -1,0 +1,148 @@
+"""Lists of senders and clients that a recipient, a domain or the site allows, denies or scores.
+
+An entry has an owner, a lookup key like that of a policy entry ("bob@example.org", "@example.org", "@." for the site),
+and a subject: an envelope sender ("alice@example.com", "alice@" in whatever domain, "@example.com", "@.example.com"
+with all below, "@." for everybody), a network of clients ("192.0.2.0/24", by XFORWARD ADDR), or the domain of a valid
+DKIM signature ("dkim:example.com").
+
+The most specific owner decides, and of one owner's entries the most specific subject, in the order of
+:func:`subjects_of`; nothing adds up. An allowed sender's mail is no spam; what else is wrong with it still counts.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from contentfilter.domains import canonical_domain
+from contentfilter.envelope import split_address
+from contentfilter.policy.keys import lookup_keys
+
+DKIM = "dkim:"
+
+
+class Effect(Enum):
+    """What a list entry does."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    SCORE = "score"
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntry:
+    """One entry. score: added to the spam score, for Effect.SCORE; expires: seconds since the epoch, None: never."""
+
+    source: str
+    owner: str
+    subject: str
+    effect: Effect
+    score: float = 0.0
+    expires: float | None = None
+
+    def holds(self, now: float) -> bool:
+        """Whether it has not expired at this time, in seconds since the epoch."""
+        return self.expires is None or now < self.expires
+
+    def __str__(self) -> str:
+        what = f"score {self.score:+g}" if self.effect is Effect.SCORE else self.effect.value
+        return f"{what} {self.subject}, listed for {self.owner} in {self.source}"
+
+
+def subjects_of(mail_from: str, addr: str | None, signed_by: Collection[str] = (), delimiter: str = "+") -> list[str]:
+    """All subjects under which an entry about this message may stand, the most specific first.
+
+    mail_from: the envelope sender, "" for the null sender, which only "<>" names; addr: the client's address;
+    signed_by: domains of valid DKIM signatures.
+    """
+    return list(dict.fromkeys(_subjects(mail_from, addr, signed_by, delimiter)))
+
+
+def _subjects(mail_from: str, addr: str | None, signed_by: Collection[str], delimiter: str) -> Iterator[str]:
+    if mail_from:
+        keys = lookup_keys(mail_from, delimiter)
+        yield from (key if "@" in key else f"{key}@" for key in keys if key != "@.")
+    else:
+        yield "<>"
+    yield from (f"{DKIM}{domain.lower()}" for domain in sorted(signed_by))
+    yield from _networks(addr)
+    yield "@."
+
+
+def _networks(addr: str | None) -> Iterator[str]:
+    try:
+        ip = ipaddress.ip_address((addr or "").lower().removeprefix("ipv6:"))
+    except ValueError:
+        return
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    ip = mapped or ip
+    for length in range(ip.max_prefixlen, -1, -1):
+        yield str(ipaddress.ip_network((int(ip), length), strict=False)) if ip.version == 6 else _v4(int(ip), length)
+
+
+def _v4(ip: int, length: int) -> str:
+    kept = ip >> (32 - length) << (32 - length)
+    return f"{kept >> 24}.{kept >> 16 & 255}.{kept >> 8 & 255}.{kept & 255}/{length}"
+
+
+_DOMAIN = re.compile(r"""[^\s@*?"'<>()\[\],:;/\\.]+(\.[^\s@*?"'<>()\[\],:;/\\.]+)*|\[[0-9A-Za-z.:]+\]""")
+
+
+def canonical_subject(text: str) -> str:
+    """A subject as it is looked up: lower case, networks without host bits, an address without length as one host.
+
+    Raises ValueError that says what would be right.
+    """
+    value = text.strip().lower()
+    if value == "<>":
+        return value
+    if value.startswith(DKIM):
+        return f"{DKIM}{_domain(value.removeprefix(DKIM), text)}"
+    if "@" in value:
+        return _address(value, text)
+    try:
+        network = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(_WHAT_IS_RIGHT.format(text)) from None
+    return str(network)
+
+
+_WHAT_IS_RIGHT = (
+    'must be a sender such as "alice@example.com", "@example.com" or "@.example.com" for a domain, "<>", '
+    'a network such as "192.0.2.0/24", or "dkim:example.com", not {!r}'
+)
+
+
+def _address(value: str, text: str) -> str:
+    local, domain = split_address(value)
+    if domain == "." and not local:
+        return value
+    if not local and domain.startswith("."):
+        return f"@.{_domain(domain[1:], text)}"
+    if domain:
+        return f"{local}@{_domain(domain, text)}"
+    if not local or local == "@":
+        raise ValueError(_WHAT_IS_RIGHT.format(text))
+    return value
+
+
+def _domain(domain: str, text: str) -> str:
+    if not _DOMAIN.fullmatch(domain):
+        raise ValueError(_WHAT_IS_RIGHT.format(text))
+    return canonical_domain(domain)
+
+
+def checked_score(value: float) -> float:
+    """A score that can be added. Raises ValueError for what is not a finite number."""
+    if not math.isfinite(value):
+        raise ValueError(f"must be a finite number, not {value}")
+    return value
+
+
+def deciding(listed: Sequence[ListEntry], now: float) -> ListEntry | None:
+    """The first entry that has not expired at this time, in seconds since the epoch."""
+    return next((entry for entry in listed if entry.holds(now)), None)
