@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contentfilter import maillog
+from contentfilter import history, maillog
 from contentfilter.config import Config
 from contentfilter.endpoint import Endpoint
 from contentfilter.errors import ConfigError
@@ -42,6 +42,8 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 """Seconds before a worker that died is started again; doubled each time it dies young."""
 YOUNG = 60.0
+EXPIRY_SECONDS = 3600.0
+"""How often the history is looked through for what is too old."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
@@ -115,6 +117,7 @@ class Supervisor:
     _slots: list[_Slot] = field(default_factory=list)
     _leaving: dict[int, float] = field(default_factory=dict)
     """Workers told to finish, with the time at which patience ends."""
+    _expiry_due: float = 0.0
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT. Returns the exit status.
@@ -149,7 +152,18 @@ class Supervisor:
         self._reap()
         self._cut_the_late()
         self._fill()
+        self._expire_history()
         return True
+
+    def _expire_history(self) -> None:
+        """Now and then, whether mail comes or not."""
+        if time.monotonic() >= self._expiry_due:
+            self._expiry_due = time.monotonic() + EXPIRY_SECONDS
+            directory = self.config.state_directory / history.DIRECTORY
+            try:
+                history.expire(directory, self.config.history.keep_days, time.time())
+            except OSError as error:
+                _log.error("old files in %s cannot be deleted: %s", directory, error)
 
     def _next_deadline(self) -> float:
         now = time.monotonic()

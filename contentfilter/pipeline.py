@@ -25,6 +25,7 @@ from contentfilter.envelope import Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, QuarantineError
 from contentfilter.fields import edits_for, hops, own_marks, received_field
 from contentfilter.finding import Finding, Kind
+from contentfilter.handled import Handled
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
@@ -67,6 +68,14 @@ class Keeper(Interface):
         ...
 
 
+class Chronicle(Interface):
+    """What the journey needs of the history."""
+
+    def add(self, handled: Handled) -> None:
+        """Note how a message fared, so that it can be explained. Never raises."""
+        ...
+
+
 class Opening(Interface):
     """What the journey needs of the box that containers are opened in."""
 
@@ -106,6 +115,7 @@ class Pipeline:
         quarantine: Keeper,
         *,
         box: Opening,
+        history: Chronicle | None = None,
     ) -> None:
         self._site = site
         self._policies = policies
@@ -113,6 +123,7 @@ class Pipeline:
         self._next_hop = next_hop
         self._quarantine = quarantine
         self._box = box
+        self._history = history
 
     async def handle(self, envelope: Envelope, message: Message) -> tuple[Reply, ...]:
         """The journey. One reply per recipient for LMTP, exactly one for SMTP."""
@@ -134,6 +145,8 @@ class Pipeline:
             raise
         told = outcomes if envelope.protocol is Protocol.LMTP else as_told(outcomes, answers[0])
         maillog.judged(_facts(case), told, round((time.monotonic() - began) * 1000))  # 10
+        if self._history is not None:
+            self._history.add(Handled.of(case, told))
         return answers
 
     async def judge(self, mail_id: str, envelope: Envelope, message: Message) -> Case:
@@ -357,6 +370,7 @@ def _facts(case: Case) -> maillog.Facts:
 
 def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verdict]]) -> Record:
     """What the quarantine keeps. A recipient to whom the message also passes has nothing left to be released."""
+    effective = dict(zip(case.envelope.recipients, case.effective, strict=True))
     withheld = tuple(
         Withheld(
             recipient,
@@ -365,6 +379,10 @@ def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verd
             verdict.reasons,
             State.DELIVERED if verdict.action is Action.PASS and item_id == case.mail_id else State.PENDING,
             next_hop=verdict.route.next_hop,
+            quarantine=verdict.quarantine,
+            score=verdict.score,
+            local=verdict.local,
+            effective=effective[recipient],
         )
         for recipient, verdict in recipients
     )
@@ -374,6 +392,7 @@ def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verd
         case.message,
         withheld,
         findings=case.evidence.findings,
+        on_failure=case.evidence.on_failure,
         score=case.score,
         subject=case.text("subject"),
         message_id=case.text("message-id"),

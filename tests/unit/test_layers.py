@@ -20,12 +20,14 @@ contentfilter.html_source contentfilter.html_text contentfilter.text
 contentfilter.unpack
 contentfilter.policy contentfilter.inspectors
 contentfilter.score contentfilter.decision contentfilter.outcome contentfilter.fields contentfilter.config
+contentfilter.stored contentfilter.counterfactual contentfilter.explanation
 contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.routes
 contentfilter.notice contentfilter.maillog
 quarantine
-contentfilter.case
+contentfilter.case contentfilter.handled contentfilter.history
 contentfilter.pipeline
 contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.dump contentfilter.presentation
+contentfilter.hindsight contentfilter.explanation_view contentfilter.replay contentfilter.replay_view
 contentfilter.cli quarantine.cli
 contentfilter.__main__ quarantine.__main__
 """
@@ -38,6 +40,9 @@ PURE = (
     "contentfilter.decision",
     "contentfilter.score",
     "contentfilter.outcome",
+    "contentfilter.stored",
+    "contentfilter.counterfactual",
+    "contentfilter.explanation",
     "contentfilter.fields",
     "contentfilter.policy.settings",
 )
