@@ -1,30 +1,29 @@
 """What would have to change for another verdict. Pure.
 
 Every change is tried: it is applied to what the verdict was made of, and the message is judged again. Only what then
-fares otherwise is told. One change is better than two, and of two neither alone would do.
+fares otherwise is told. One step is better than two, and of several none could be left out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import reduce
 from itertools import combinations
 
-from contentfilter.decision import BYPASS_OF_INSPECTOR, Evidence, OnFailure, concerns, decide, wants
+from contentfilter.basis import Alter, Basis, listed, on_failure, scored, with_setting, without
+from contentfilter.decision import BYPASS_OF_INSPECTOR, OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction
-from contentfilter.policy.entry import Effective
 from contentfilter.policy.lists import Effect, ListEntry
 from contentfilter.policy.settings import Policy
-from contentfilter.score import SpamScore, format_level, spam_score
+from contentfilter.score import format_level
 from contentfilter.verdict import Action, Category, Verdict
 
 MOST_CHANGES = 8
-_MOST_STEPS = 4
-_MOST_TRIALS = 3000
-"""Judgements for one explanation: a tenth of a second."""
+_MOST_TRIED = 10
+"""Steps of which every combination is tried."""
 _LESS = 0.001
 
 _CATEGORY_OF_KIND = {
@@ -49,41 +48,12 @@ class Rank(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
-    """What a verdict is made of."""
-
-    evidence: Evidence
-    effective: Effective
-
-    @property
-    def policy(self) -> Policy:
-        """The settings."""
-        return self.effective.policy
-
-    @property
-    def score(self) -> SpamScore | None:
-        """As the decision has it."""
-        if not wants(self.policy, "spamd"):
-            return None
-        return spam_score(self.findings, self.effective)
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """Those that concern the recipient."""
-        return tuple(one for one in self.evidence.findings if concerns(one, self.policy))
-
-    def judged(self, *, local: bool) -> Verdict:
-        """The verdict."""
-        return decide(self.evidence, self.effective, local=local)
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """One change: in words, and done."""
 
     text: str
     rank: Rank
-    apply: Callable[[Basis], Basis]
+    apply: Alter
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +65,14 @@ class Change:
 
     def __str__(self) -> str:
         return ", and ".join(step.text for step in self.steps)
+
+
+_ORDERS: tuple[Callable[[Step], int], ...] = (
+    lambda step: step.rank,
+    lambda step: (step.rank - Rank.CATEGORY) % len(Rank),
+    lambda step: (step.rank - Rank.BYPASS) % len(Rank),
+)
+"""What to prefer where it takes many steps."""
 
 
 def fares_otherwise(before: Verdict, after: Verdict) -> bool:
@@ -110,19 +88,31 @@ def changes(basis: Basis, *, mail_from: str, local: bool) -> tuple[Change, ...]:
     """The least changes that lead to another verdict, MOST_CHANGES at the most. mail_from: the envelope sender."""
     before = basis.judged(local=local)
     steps = list({step.text: step for step in _steps(basis, before, mail_from or "<>")}.values())
-    found: list[Change] = []
-    trials = 0
-    for count in range(1, _MOST_STEPS + 1):
-        for chosen in combinations(steps, count):
-            if trials == _MOST_TRIALS:
-                break
-            trials += 1
-            after = reduce(lambda one, step: step.apply(one), chosen, basis).judged(local=local)
-            if fares_otherwise(before, after):
-                found.append(Change(chosen, after))
+
+    def tried(chosen: Iterable[Step]) -> Change | None:
+        after = reduce(lambda one, step: step.apply(one), chosen, basis).judged(local=local)
+        return Change(tuple(chosen), after) if fares_otherwise(before, after) else None
+
+    for count in (1, 2):
+        found = [change for chosen in combinations(steps, count) if (change := tried(chosen))]
         if found:
             break
-    return tuple(sorted(found, key=lambda change: sum(step.rank for step in change.steps))[:MOST_CHANGES])
+    else:
+        found = [change for order in _ORDERS if (change := _least(sorted(steps, key=order), tried))]
+    unique = {str(change): change for change in found}.values()
+    return tuple(sorted(unique, key=lambda change: sum(step.rank for step in change.steps))[:MOST_CHANGES])
+
+
+def _least(steps: Sequence[Step], tried: Callable[[Iterable[Step]], Change | None]) -> Change | None:
+    """Of all steps together as few as will do; the first ones are preferred. None if all together do not do."""
+    change = tried(steps)
+    for step in reversed(steps):
+        if change is not None:
+            change = tried([one for one in change.steps if one is not step]) or change
+    if change is None or len(change.steps) > _MOST_TRIED:
+        return change
+    fewer = (tried(some) for count in range(len(change.steps)) for some in combinations(change.steps, count))
+    return next(filter(None, fewer), change)
 
 
 def _steps(basis: Basis, verdict: Verdict, sender: str) -> Iterator[Step]:
@@ -165,10 +155,10 @@ def _less_spam(basis: Basis, sender: str, wanted: frozenset[Category]) -> Iterat
         yield _setting(basis, key, score.points + _LESS, "above", exact(score.points))
         if math.isfinite(level):
             now = f"a score below {exact(level)} (it is {exact(score.points)})"
-            yield _scored(now, level - _LESS - score.points)
+            yield Step(now, Rank.SCORE, scored(level - _LESS - score.points))
         yield from (_without_hit(one) for one in basis.findings if one.kind is Kind.RULE and one.score > 0)
     if listing is not None and listing.effect is not Effect.ALLOW:
-        yield Step(f"without the list entry: {listing}", Rank.LIST, _listed(None))
+        yield Step(f"without the list entry: {listing}", Rank.LIST, listed(None))
     yield _list_entry(basis, sender, Effect.ALLOW)
     if Category.SPAM in wanted:
         if basis.policy.spam_action is Action.REJECT and score is not None:
@@ -183,7 +173,7 @@ def _tolerated(basis: Basis, category: Category) -> Iterator[Step]:
     if category is Category.BANNED:
         for name in basis.policy.banned_rules:
             rest = tuple(one for one in basis.policy.banned_rules if one != name)
-            yield Step(f'banned_rules without "{name}"', Rank.LEVEL, _set("banned_rules", rest))
+            yield Step(f'banned_rules without "{name}"', Rank.LEVEL, with_setting("banned_rules", rest))
     if f"{category.word}_lover" in Policy.model_fields:
         yield _setting(basis, f"{category.word}_lover", True)
     yield _setting(basis, f"{category.word}_action", Action.PASS)
@@ -192,7 +182,7 @@ def _tolerated(basis: Basis, category: Category) -> Iterator[Step]:
     for key in {BYPASS_OF_INSPECTOR[one.inspector]: 0 for one in found if one.inspector in BYPASS_OF_INSPECTOR}:
         yield _setting(basis, key, True)
     what = _what(found[0]) if len(found) == 1 else f"the {len(found)} findings of {category.word}"
-    yield Step(f"without {what}", Rank.FINDING, _without(frozenset(found)))
+    yield Step(f"without {what}", Rank.FINDING, without(frozenset(found)))
 
 
 def _what(finding: Finding) -> str:
@@ -209,7 +199,7 @@ def _without_rules(basis: Basis) -> Iterator[Step]:
 def _without_hit(finding: Finding) -> Step:
     what = finding.rule.source if finding.rule is not None else finding.name
     score = f" (score {exact(finding.score)})" if finding.score else ""
-    return Step(f"without the hit of {what}{score}", Rank.RULE, _without(frozenset({finding})))
+    return Step(f"without the hit of {what}{score}", Rank.RULE, without(frozenset({finding})))
 
 
 def _answering(basis: Basis) -> Iterator[Step]:
@@ -217,8 +207,8 @@ def _answering(basis: Basis) -> Iterator[Step]:
     silent = [one for one in basis.findings if one.kind is Kind.FAILURE]
     for inspector in dict.fromkeys(one.inspector for one in silent):
         mine = frozenset(one for one in silent if one.inspector == inspector)
-        yield Step(f"if {inspector} answered and found nothing", Rank.LEVEL, _without(mine))
-        yield Step(f'on_failure = "pass" for {inspector}', Rank.CATEGORY, _on_failure(inspector, OnFailure.PASS))
+        yield Step(f"if {inspector} answered and found nothing", Rank.LEVEL, without(mine))
+        yield Step(f'on_failure = "pass" for {inspector}', Rank.CATEGORY, on_failure(inspector, OnFailure.PASS))
         if inspector in BYPASS_OF_INSPECTOR:
             yield _setting(basis, BYPASS_OF_INSPECTOR[inspector], True)
 
@@ -227,7 +217,7 @@ def _stricter(basis: Basis, sender: str) -> Iterator[Step]:
     """What could withhold a message that passes, or have it marked."""
     listing, score, policy = basis.effective.listing, basis.score, basis.policy
     if listing is not None:
-        yield Step(f"without the list entry: {listing}", Rank.LIST, _listed(None))
+        yield Step(f"without the list entry: {listing}", Rank.LIST, listed(None))
     else:
         yield _list_entry(basis, sender, Effect.DENY)
     for key in ("kill_level", "tag2_level"):
@@ -235,7 +225,7 @@ def _stricter(basis: Basis, sender: str) -> Iterator[Step]:
         if score is not None and score.points < level:
             if math.isfinite(level):
                 text = f"a score of {exact(level)} or more (it is {exact(score.points)})"
-                yield _scored(text, level + _LESS - score.points)
+                yield Step(text, Rank.SCORE, scored(level + _LESS - score.points))
             yield _setting(basis, key, score.points, "of at most")
     for category in (Category.VIRUS, Category.BANNED, Category.UNCHECKED, Category.SPAM, Category.BAD_HEADER):
         if policy.action(category) is Action.PASS:
@@ -247,7 +237,7 @@ def _stricter(basis: Basis, sender: str) -> Iterator[Step]:
             yield _setting(basis, key, False)
     for inspector, mode in (basis.evidence.on_failure or {}).items():
         if mode is OnFailure.PASS:
-            yield Step(f'on_failure = "defer" for {inspector}', Rank.CATEGORY, _on_failure(inspector, OnFailure.DEFER))
+            yield Step(f'on_failure = "defer" for {inspector}', Rank.CATEGORY, on_failure(inspector, OnFailure.DEFER))
 
 
 def _setting(basis: Basis, key: str, value: object, relation: str = "=", shown: str | None = None) -> Step:
@@ -256,7 +246,7 @@ def _setting(basis: Basis, key: str, value: object, relation: str = "=", shown: 
     origin = basis.effective.origin(key)
     whose = f", of {origin}" if origin is not None else ""
     text = f"{key} {relation} {shown or written(value)} (now {written(getattr(basis.policy, key))}{whose})"
-    return Step(text, rank, _set(key, value))
+    return Step(text, rank, with_setting(key, value))
 
 
 def written(value: object) -> str:
@@ -275,50 +265,8 @@ def exact(number: float) -> str:
     return format_level(number) if math.isinf(number) else repr(float(number)).removesuffix(".0")
 
 
-def _set(key: str, value: object) -> Callable[[Basis], Basis]:
-    def apply(basis: Basis) -> Basis:
-        policy = basis.policy.model_copy(update={key: value})
-        return replace(basis, effective=replace(basis.effective, policy=policy))
-
-    return apply
-
-
 def _list_entry(basis: Basis, sender: str, effect: Effect) -> Step:
     article = "an" if effect is Effect.ALLOW else "a"
     instead = f" in place of: {basis.effective.listing}" if basis.effective.listing is not None else ""
     entry = ListEntry("", "", sender, effect)
-    return Step(f"{article} {effect.value} entry for {sender}{instead}", Rank.LIST, _listed(entry))
-
-
-def _listed(entry: ListEntry | None) -> Callable[[Basis], Basis]:
-    return lambda basis: replace(basis, effective=replace(basis.effective, listing=entry))
-
-
-def _without(findings: frozenset[Finding]) -> Callable[[Basis], Basis]:
-    def apply(basis: Basis) -> Basis:
-        rest = tuple(one for one in basis.evidence.findings if one not in findings)
-        return replace(basis, evidence=replace(basis.evidence, findings=rest))
-
-    return apply
-
-
-def _scored(text: str, more: float) -> Step:
-    """The scanner's score, or the first of those that rules give, is another."""
-
-    def apply(basis: Basis) -> Basis:
-        scored = [one for one in basis.findings if one.kind is Kind.SPAM] or [
-            one for one in basis.findings if one.score
-        ]
-        rest = basis.evidence.findings
-        moved = tuple(replace(one, score=one.score + more) if one in scored[:1] else one for one in rest)
-        return replace(basis, evidence=replace(basis.evidence, findings=moved))
-
-    return Step(text, Rank.SCORE, apply)
-
-
-def _on_failure(inspector: str, mode: OnFailure) -> Callable[[Basis], Basis]:
-    def apply(basis: Basis) -> Basis:
-        modes = {**(basis.evidence.on_failure or {}), inspector: mode}
-        return replace(basis, evidence=replace(basis.evidence, on_failure=modes))
-
-    return apply
+    return Step(f"{article} {effect.value} entry for {sender}{instead}", Rank.LIST, listed(entry))

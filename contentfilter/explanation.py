@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from contentfilter.counterfactual import Basis, Change, changes, fares_otherwise
+from contentfilter.basis import Basis
+from contentfilter.counterfactual import Change, changes, fares_otherwise
 from contentfilter.decision import BYPASS_OF_INSPECTOR, Evidence, concerns
 from contentfilter.finding import Finding, Kind, RuleHit, Test
 from contentfilter.policy.entry import Effective, Entry

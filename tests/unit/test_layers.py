@@ -20,7 +20,7 @@ contentfilter.html_source contentfilter.html_text contentfilter.text
 contentfilter.unpack
 contentfilter.policy contentfilter.inspectors
 contentfilter.score contentfilter.decision contentfilter.outcome contentfilter.fields contentfilter.config
-contentfilter.stored contentfilter.counterfactual contentfilter.explanation
+contentfilter.stored contentfilter.basis contentfilter.counterfactual contentfilter.explanation
 contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.routes
 contentfilter.notice contentfilter.maillog
 quarantine
@@ -28,6 +28,7 @@ contentfilter.case contentfilter.handled contentfilter.history
 contentfilter.pipeline
 contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.dump contentfilter.presentation
 contentfilter.hindsight contentfilter.explanation_view contentfilter.replay contentfilter.replay_view
+contentfilter.past_commands
 contentfilter.cli quarantine.cli
 contentfilter.__main__ quarantine.__main__
 """
@@ -41,6 +42,7 @@ PURE = (
     "contentfilter.score",
     "contentfilter.outcome",
     "contentfilter.stored",
+    "contentfilter.basis",
     "contentfilter.counterfactual",
     "contentfilter.explanation",
     "contentfilter.fields",
