@@ -7,7 +7,7 @@ the scripted inspector reports, "discard@" discard it, and so on.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from contentfilter.decision import OnFailure
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import InspectorError
 from contentfilter.finding import Finding, Kind
+from contentfilter.history import History
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import NextHop, NextHopSettings
@@ -162,10 +163,15 @@ async def journey(
     patience: float = 10.0,
     keeper: Quarantine | None = None,
     box: Opening | None = None,
+    history: History | None = None,
+    policies: Mapping[str, Policy] | None = None,
 ) -> AsyncIterator[Journey]:
-    """A journey for the time of the block. patience: seconds for each wait on the next hop."""
+    """A journey for the time of the block. patience: seconds for each wait on the next hop.
+
+    policies: by local part, in the place of those above.
+    """
     quarantine = keeper or Quarantine(directory / "quarantine", f"sqlite:///{directory / 'index.sqlite'}")
-    policies = policies_of(Policy(), {f"{name}@x.example": policy for name, policy in POLICIES.items()})
+    policies = policies_of(Policy(), {f"{name}@x.example": policy for name, policy in (policies or POLICIES).items()})
     site = Site(
         hostname=HOST,
         local=LocalDomains(["x.example"]),
@@ -182,7 +188,7 @@ async def journey(
         )
         next_hop = NextHop(settings)
         routes = Routes(next_hop, lambda address: NextHop(replace(settings, address=address)))
-        pipeline = Pipeline(site, policies, inspectors, routes, quarantine, box=box or Unopened())
+        pipeline = Pipeline(site, policies, inspectors, routes, quarantine, box=box or Unopened(), history=history)
         async with open_door(directory, pipeline.handle, patience=5.0) as door:
             yield Journey(door, hop, quarantine, next_hop)
         await routes.close()

@@ -98,7 +98,10 @@ def texts(basis: Basis) -> list[str]:
         (
             basis_of([VIRUS, BANNED, UNCHECKED, HOLDING, REJECTING, spam(30)], {}, DENY),
             [
-                "spam_lover = true, and virus_lover = true, and banned_lover = true, and unchecked_lover = true, and bypass_rule_checks = true"
+                (
+                    "spam_lover = true, and virus_lover = true, and banned_lover = true, and unchecked_lover = true, "
+                    "and bypass_rule_checks = true"
+                )
             ],
         ),
         (basis_of([REJECTING]), ["without the hit of header_checks:3", "bypass_rule_checks = true"]),
