@@ -15,11 +15,13 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from contentfilter.case import Case
 from contentfilter.handled import LONGEST_LINE, Handled
+from contentfilter.outcome import Outcome
 
 DIRECTORY = "history"
 """Its name below the state directory."""
@@ -49,11 +51,18 @@ class History:
         self._failed = 0
         self._complained = -_COMPLAINT_SECONDS
 
-    def add(self, handled: Handled) -> None:
-        """Write the line of a message, in a thread if that takes longer than it should hold up others.
+    def note(self, case: Case, outcomes: Sequence[Outcome]) -> None:
+        """Keep how a message fared; outcomes: of its recipients, in their order.
 
         Never raises: who was told 250 is not told anything else for this.
         """
+        try:
+            self.add(Handled.of(case, outcomes))
+        except Exception as error:
+            self._complain(error)
+
+    def add(self, handled: Handled) -> None:
+        """Write the line of a message, in a thread if that takes longer than it should hold up others."""
         if handled.count > MANY:
             with contextlib.suppress(RuntimeError):  # there are no threads any more
                 asyncio.get_running_loop().run_in_executor(None, self._add, handled)

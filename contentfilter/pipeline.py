@@ -25,7 +25,6 @@ from contentfilter.envelope import Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, QuarantineError
 from contentfilter.fields import edits_for, hops, own_marks, received_field
 from contentfilter.finding import Finding, Kind
-from contentfilter.handled import Handled
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
@@ -71,8 +70,8 @@ class Keeper(Interface):
 class Chronicle(Interface):
     """What the journey needs of the history."""
 
-    def add(self, handled: Handled) -> None:
-        """Note how a message fared, so that it can be explained. Never raises."""
+    def note(self, case: Case, outcomes: Sequence[Outcome]) -> None:
+        """Keep how a message fared, so that it can be explained. Never raises."""
         ...
 
 
@@ -146,7 +145,7 @@ class Pipeline:
         told = outcomes if envelope.protocol is Protocol.LMTP else as_told(outcomes, answers[0])
         maillog.judged(_facts(case), told, round((time.monotonic() - began) * 1000))  # 10
         if self._history is not None:
-            self._history.add(Handled.of(case, told))
+            self._history.note(case, told)
         return answers
 
     async def judge(self, mail_id: str, envelope: Envelope, message: Message) -> Case:
