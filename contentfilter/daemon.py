@@ -138,6 +138,7 @@ class Supervisor:
             notify_systemd("READY=1")
             _log.info("ready: %d workers on %s", self.config.workers, ", ".join(self.config.listen.addresses))
         self._reap()
+        self._expire_history()
         while self._turn(signal.sigtimedwait(_SIGNALS, self._next_deadline())):
             pass
         return self._stop()
@@ -286,6 +287,7 @@ class Supervisor:
             raise
         self._dismiss(old_slots, old_config.drain_timeout)
         self._close({one: sock for one, sock in old_sockets.items() if one not in sockets})
+        self._expiry_due = 0.0  # it may be kept for fewer days from now on
         if config.listen.unix_mode != old_config.listen.unix_mode:
             _change_modes(sockets, int(config.listen.unix_mode, 8))
 

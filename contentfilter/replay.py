@@ -7,21 +7,23 @@ is not judged; that is never taken for "as before".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from contentfilter.basis import Basis
 from contentfilter.case import Case
+from contentfilter.counterfactual import written
 from contentfilter.envelope import Protocol
 from contentfilter.errors import FilterError
 from contentfilter.finding import Kind
 from contentfilter.hindsight import verdict_of
 from contentfilter.pipeline import Pipeline
 from contentfilter.policy.entry import Effective
+from contentfilter.policy.settings import Policy
 from contentfilter.verdict import Action, Category, Verdict
 from quarantine.errors import UnknownIdError
 from quarantine.index import Query
-from quarantine.record import Record
+from quarantine.record import Record, Withheld
 from quarantine.store import Quarantine
 
 _PAGE = 500
@@ -29,12 +31,16 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Rejudged:
-    """One recipient. now: None if nothing could be decided, and problem says why."""
+    """One recipient. now: None if nothing could be decided, and problem says why.
+
+    settings: those that are others now, "banned_lover: false -> true (alice@example.org in contentfilter.toml)".
+    """
 
     address: str
     before: Verdict
     now: Verdict | None
     problem: str = ""
+    settings: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -126,19 +132,34 @@ async def replay(
 async def _judged_again(pipeline: Pipeline, quarantine: Quarantine, mail_id: str) -> Replayed:
     record = quarantine.read(mail_id)
     envelope = replace(record.envelope(tuple(one.recipient for one in record.withheld)), protocol=Protocol.LMTP)
-    before = [(one.recipient.address, verdict_of(one)) for one in record.withheld]
     with quarantine.open_message(record) as message:
         try:
             case = await pipeline.judge(mail_id, envelope, message)
         except FilterError as error:
-            return Replayed(record, tuple(Rejudged(*one, None, str(error)) for one in before))
+            return Replayed(record, tuple(_not_judged(one, str(error)) for one in record.withheld))
         case.opened.close()
-        return Replayed(record, tuple(_rejudged(case, index, *one) for index, one in enumerate(before)))
+        return Replayed(record, tuple(_rejudged(case, *one) for one in enumerate(record.withheld)))
 
 
-def _rejudged(case: Case, index: int, address: str, before: Verdict) -> Rejudged:
-    problem = _silence(case, case.effective[index])
-    return Rejudged(address, before, None if problem else case.verdicts[index], problem)
+def _not_judged(one: Withheld, problem: str) -> Rejudged:
+    return Rejudged(one.recipient.address, verdict_of(one), None, problem)
+
+
+def _rejudged(case: Case, index: int, one: Withheld) -> Rejudged:
+    effective = case.effective[index]
+    if problem := _silence(case, effective):
+        return _not_judged(one, problem)
+    settings = tuple(_differences(one.effective, effective)) if one.effective is not None else ()
+    return Rejudged(one.recipient.address, verdict_of(one), case.verdicts[index], settings=settings)
+
+
+def _differences(before: Effective, now: Effective) -> Iterator[str]:
+    for key in Policy.model_fields:
+        was, is_now = getattr(before.policy, key), getattr(now.policy, key)
+        if was != is_now:
+            yield f"{key}: {written(was)} -> {written(is_now)} ({now.origin(key) or 'built-in default'})"
+    if before.listing != now.listing:
+        yield f"list entry: {before.listing or 'none'} -> {now.listing or 'none'}"
 
 
 def _silence(case: Case, effective: Effective) -> str:

@@ -14,6 +14,8 @@ from contentfilter.replay import Rejudged, Replayed, Tally, fate
 from contentfilter.verdict import Verdict
 from quarantine.record import iso_date
 
+_MOST_SETTINGS = 10
+
 
 def values(item: Replayed) -> dict[str, Any]:
     """An item as values that JSON knows."""
@@ -32,6 +34,7 @@ def values(item: Replayed) -> dict[str, Any]:
                 "now": _verdict_values(one.now) if one.now else None,
                 "changed": one.changed,
                 "problem": one.problem or None,
+                "settings": list(one.settings),
             }
             for one in item.recipients
         ],
@@ -86,8 +89,10 @@ def _lines(one: Rejudged) -> Iterator[tuple[str, str]]:
         yield f"  <{one.address}>: as before, {fate(one.before)}", "dim"
         return
     yield f"  <{one.address}>: {fate(one.before)}  ->  {fate(one.now)}", "cyan"
-    yield from ((f"    before: {reason}", "default") for reason in one.before.reasons)
+    if one.before.reasons != one.now.reasons:
+        yield from ((f"    before: {reason}", "default") for reason in one.before.reasons)
     yield from ((f"    now:    {reason}", "default") for reason in one.now.reasons)
+    yield from ((f"    {setting}", "default") for setting in one.settings[:_MOST_SETTINGS])
     if one.now.shadowed:
         yield f"    now:    shadow mode; without it {fate(one.now.shadowed)}", "default"
 

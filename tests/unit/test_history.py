@@ -11,12 +11,14 @@ import stat
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contentfilter import history
+from contentfilter.case import Case
 from contentfilter.decision import OnFailure
 from contentfilter.envelope import Client
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
@@ -285,9 +287,14 @@ def test_a_full_disk_is_said_once_and_loses_only_what_could_not_be_written(
     assert "missing from the history" in caplog.text
 
 
-def test_whatever_goes_wrong_does_not_reach_the_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Handled, "to_line", lambda self: 1 / 0)
-    History(tmp_path).add(handled())
+@pytest.mark.parametrize("step", ["to_line", "of"])
+def test_whatever_goes_wrong_does_not_reach_the_pipeline(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Handled, step, lambda *_: 1 / 0)
+    writer = History(tmp_path)
+    writer.add(handled()) if step == "to_line" else writer.note(cast(Case, None), [])
+    assert "division by zero" in caplog.text
 
 
 # Expiry

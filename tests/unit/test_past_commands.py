@@ -377,6 +377,7 @@ def test_a_changed_configuration_flips_those_whom_it_is_about_and_nobody_else(
     text = said(new, "replay")
     assert "<bob@example.org>: as before, banned, discard, kept" in text
     assert "<alice@example.org>: banned, discard, kept  ->  banned, pass, kept" in text
+    assert "banned_lover: false -> true (alice@example.org in contentfilter.toml)" in text
     assert "1 messages, 2 recipients: 1 would fare otherwise, 1 as before" in text
     assert values(config, "replay")["summary"]["changed"] == 0
 
