@@ -626,15 +626,18 @@ def _quoted(table: str) -> str:
     return table if table.replace("_", "").isalnum() else f'"{table}"'
 
 
+_NAMED_TABLES: Mapping[str, type[BaseModel]] = {"policy": PolicyTable, "list": ListTable, "bank": BankTable}
+"""Tables of which there may be any number, each with a name of its own."""
+
+
 def _nearest(key: str, tables: list[str]) -> str:
     model: type[BaseModel] = Config
-    if tables[:1] == ["policy"]:
-        model = Policy
-    else:
-        for table in tables:
-            annotation = model.model_fields[table].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
+    if tables[:1] and tables[0] in _NAMED_TABLES:
+        model, tables = _NAMED_TABLES[tables[0]], tables[2:]
+    for table in tables:
+        annotation = model.model_fields[table].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
     close = difflib.get_close_matches(key, model.model_fields, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(model.model_fields))}"
 
@@ -647,9 +650,10 @@ def plain(table: BaseModel) -> dict[str, Any]:
 
 def _plain_value(value: object) -> Any:
     if isinstance(value, BaseModel):
-        return plain(value)
+        # What a bank leaves out it leaves to others: written out with its default it would override them.
+        return _set_values(value) if type(value) is Policy else plain(value)
     if isinstance(value, Mapping):
-        return {key: plain(entry) if key == "default" else _set_values(entry) for key, entry in value.items()}
+        return {key: _plain_entry(key, entry) for key, entry in value.items()}
     if isinstance(value, tuple):
         return [_plain_value(item) for item in value]
     if isinstance(value, Enum):
@@ -657,6 +661,12 @@ def _plain_value(value: object) -> Any:
     if isinstance(value, Path):
         return "" if value == Path() else str(value)
     return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _plain_entry(key: str, entry: object) -> Any:
+    if not isinstance(entry, BaseModel):
+        return entry
+    return plain(entry) if key == "default" else _set_values(entry)
 
 
 def _set_values(entry: BaseModel) -> dict[str, Any]:
