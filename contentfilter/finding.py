@@ -42,6 +42,8 @@ class Finding:
     name: what was found, for people and logs;
     part: the path of the part it is about ("1.2"), "" for the whole message; score and tests: for SPAM;
     user: the SpamAssassin user whose preferences gave the score, "" where the scanner's own apply.
+    rules: the sets of banned rules that it follows from, as a policy names them, () where it concerns everybody;
+    text: what a recipient is told of it, "" for nothing in particular.
     """
 
     kind: Kind
@@ -52,3 +54,5 @@ class Finding:
     tests: tuple[Test, ...] = ()
     autolearn: str = "no"
     user: str = ""
+    rules: tuple[str, ...] = ()
+    text: str = ""
