@@ -11,9 +11,8 @@ from contentfilter.errors import InspectorError
 from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import Content, Subject
 from contentfilter.inspectors.banned_contents import Contents, OverBudgetError
-from contentfilter.inspectors.banned_default import DEFAULT_TYPES
 from contentfilter.inspectors.banned_matching import Decision, Matcher
-from contentfilter.inspectors.banned_rules import RuleSet, minds_places, minds_text
+from contentfilter.inspectors.banned_rules import RuleSet
 
 INLINE_LEAVES = 8
 """Up to so many leaves are judged at once; more go to a thread. Detecting one takes up to a millisecond of CPU."""
@@ -24,8 +23,6 @@ INLINE_COMPARISONS = 1000
 _LONG_NAME = 128
 _FORMS_OF_LONG_NAME = 50
 """A name longer than that may be cut in many places, and each form counts."""
-
-_NO_TEXT_TYPES = frozenset(DEFAULT_TYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +56,25 @@ class BannedInspector:
 
     def _is_little(self, subject: Subject) -> bool:
         contents: tuple[Content, ...] = (*subject.tree.parts, *subject.opened.members)
-        rules = sum(len(self._sets[name].rules.rules) for name in self._asked(subject))
-        forms = (_FORMS_OF_LONG_NAME if len(name) > _LONG_NAME else 1 for one in contents for name in one.names)
-        return len(subject.contents) <= INLINE_LEAVES and (len(contents) + sum(forms)) * rules <= INLINE_COMPARISONS
+        if sum(one.is_leaf for one in contents) > INLINE_LEAVES:
+            return False
+        rules = sum(len(matcher.tests) for matcher in self._asked(subject))
+        forms = [_FORMS_OF_LONG_NAME if len(name) > _LONG_NAME else 1 for one in contents for name in one.names]
+        return (len(contents) + sum(forms)) * rules <= INLINE_COMPARISONS
 
-    def _asked(self, subject: Subject) -> tuple[str, ...]:
+    def _asked(self, subject: Subject) -> tuple[Matcher, ...]:
         """The sets that somebody wants, each once."""
-        return tuple(dict.fromkeys(name for names in subject.banned_rules for name in names if name in self._sets))
+        names = dict.fromkeys(name for names in subject.banned_rules for name in names)
+        return tuple(self._sets[name] for name in names if name in self._sets)
 
     def _findings(self, subject: Subject) -> Iterator[Finding]:
         asked = self._asked(subject)
-        rules = [rule for name in asked for rule in self._sets[name].rules.rules]
         contents = Contents(
             subject,
-            minds_places=any(map(minds_places, rules)),
-            minds_text=any(minds_text(rule, _NO_TEXT_TYPES) for rule in rules),
+            minds_places=any(matcher.minds_places for matcher in asked),
+            minds_text=any(matcher.minds_text for matcher in asked),
         )
-        judged = {name: _judged(self._sets[name], contents) for name in asked}
+        judged = {matcher.rules.name: _judged(matcher, contents) for matcher in asked}
         for names in dict.fromkeys(subject.banned_rules):
             yield from self._findings_for(names, judged, contents)
 

@@ -7,7 +7,7 @@ what is in it lies in both: whoever sends the same archive under two names must 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
 from contentfilter.filetype import SAMPLE, detect, is_text
@@ -27,6 +27,8 @@ MOST_COMPARISONS = 1_000_000
 """Comparisons of contents with rules that one message may cost, about a second. Mail with fifty attachments and a
 hundred rules takes five thousand."""
 
+_NONE: frozenset[str] = frozenset()
+
 _TOP = ""
 """What a content lies in that lies in no container."""
 
@@ -38,25 +40,39 @@ class OverBudgetError(Exception):
 class One:
     """One content. Everything about it is worked out when it is asked for, and once."""
 
+    # Every part of every message gets one: what cached_property of Python 3.11 locks would cost more than the rest.
+    __slots__ = ("_content", "_detected", "_extensions", "_names", "contents", "declared", "is_leaf", "key", "path")
+
     def __init__(self, content: Content, contents: Contents) -> None:
         self._content = content
         self.contents = contents
-        self.path = content.path
-        self.key = contents.first_of(content.path)
+        self.path = path = content.path
+        self.key = contents.first_of.get(path, path)
         """The path of the first content with the very same bytes."""
-        self.name = content.name
         self.declared = content.declared_type
         self.is_leaf = content.is_leaf
+        self._names: tuple[tuple[str, str], ...] | None = None if content.names else ()
+        self._extensions: frozenset[str] | None = None if content.names else _NONE
+        self._detected: str | None = None
 
-    @cached_property
+    @property
+    def name(self) -> str:
+        """Its first name, or ""."""
+        return self._content.name
+
+    @property
     def names(self) -> tuple[tuple[str, str], ...]:
         """Each name as it stands there, with each of the names that a file called so may get."""
-        return tuple((name, plain) for name in self._content.names for plain in plain_names(name))
+        if self._names is None:
+            self._names = tuple((name, plain) for name in self._content.names for plain in plain_names(name))
+        return self._names
 
-    @cached_property
+    @property
     def extensions(self) -> frozenset[str]:
         """Of all its names; "" of a name that has none."""
-        return frozenset(extension(plain) for _, plain in self.names)
+        if self._extensions is None:
+            self._extensions = frozenset([extension(plain) for _, plain in self.names])
+        return self._extensions
 
     @property
     def knows_names(self) -> bool:
@@ -65,20 +81,22 @@ class One:
         told_all = not isinstance(self._content, Member) or len(names) < MOST_NAMES
         return told_all and bool(names) and all(plain_names(name) for name in names)
 
-    @cached_property
+    @property
     def detected(self) -> str:
         """Its type as libmagic has it; "" if it has no content of its own, or it is text and no rule minds text.
 
         Asking about text takes half a millisecond. Raises InspectorError if libmagic fails.
         """
-        return self._detected(text=self.contents.minds_text)
+        if self._detected is None:
+            self._detected = self._detect(text=self.contents.minds_text)
+        return self._detected
 
-    @cached_property
+    @property
     def detected_as_container(self) -> str:
         """The same, for something that has others in it: it may be text, and an attached message is what it says."""
-        return self._detected(text=True) if self.is_leaf else self.declared
+        return (self.detected or self._detect(text=True)) if self.is_leaf else self.declared
 
-    def _detected(self, *, text: bool) -> str:
+    def _detect(self, *, text: bool) -> str:
         if not self.is_leaf:
             return ""
         if isinstance(self._content, Member):
@@ -113,7 +131,8 @@ class Contents:
     def __init__(self, subject: Subject, *, minds_places: bool, minds_text: bool) -> None:
         self.minds_text = minds_text
         self._subject = subject
-        self._first_of = dict(subject.opened.same) if minds_places else {}
+        self.first_of: Mapping[str, str] = dict(subject.opened.same) if minds_places else {}
+        """Of each content that is a copy the path of the first one."""
         self._spent = 0
         self._within: dict[Callable[[One], bool], frozenset[str]] = {}
         self._directly: dict[Callable[[One], bool], frozenset[str]] = {}
@@ -126,16 +145,15 @@ class Contents:
         if self._spent > MOST_COMPARISONS:
             raise OverBudgetError
 
-    def first_of(self, path: str) -> str:
-        """The path of the first content with the same bytes."""
-        return self._first_of.get(path, path)
+    def _key(self, path: str) -> str:
+        return self.first_of.get(path, path)
 
     @cached_property
     def signs(self) -> dict[str, tuple[Sign, ...]]:
         """The signs of each content that has some."""
         found: defaultdict[str, tuple[Sign, ...]] = defaultdict(tuple)
         for sign in self._subject.opened.signs:
-            found[self.first_of(sign.path)] += (sign,)
+            found[self._key(sign.path)] += (sign,)
         return dict(found)
 
     @cached_property
@@ -143,7 +161,7 @@ class Contents:
         """The contents that cannot be seen without a password."""
         opened = self._subject.opened
         paths = [path for path, why in opened.unchecked if why.startswith(ENCRYPTED)]
-        return frozenset(map(self.first_of, paths + [each.path for each in opened.members if each.why == ENCRYPTED]))
+        return frozenset(map(self._key, paths + [each.path for each in opened.members if each.why == ENCRYPTED]))
 
     @cached_property
     def _containers(self) -> dict[str, frozenset[str]]:
@@ -151,9 +169,9 @@ class Contents:
         parts = {part.path: part for part in self._subject.tree.parts}
         found: defaultdict[str, set[str]] = defaultdict(set)
         for part in parts.values():
-            found[self.first_of(part.path)].add(self.first_of(_message_around(part, parts)))
+            found[self._key(part.path)].add(self._key(_message_around(part, parts)))
         for member in (*self._subject.opened.members, *_lost(self._subject)):
-            found[self.first_of(member.path)].add(self.first_of(member.parent))
+            found[self._key(member.path)].add(self._key(member.parent))
         return {key: frozenset(containers) for key, containers in found.items()}
 
     @cached_property

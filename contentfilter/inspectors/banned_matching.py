@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from contentfilter.inspectors.banned_contents import DEEPEST, ENCRYPTED, One
+from contentfilter.inspectors.banned_default import DEFAULT_TYPES
 from contentfilter.inspectors.banned_rules import (
     CONTAINER_TYPES,
     PROGRAM_EXTENSIONS,
@@ -20,6 +21,8 @@ from contentfilter.inspectors.banned_rules import (
     Patterns,
     RuleSet,
     Types,
+    minds_places,
+    minds_text,
 )
 from contentfilter.inspectors.file_name import extension
 from contentfilter.printable import printable
@@ -29,6 +32,8 @@ _SHOWN = 100
 
 _SAYS_NOTHING = frozenset({"", "application/octet-stream"})
 """What is declared by a mail program that does not know."""
+
+_NO_TEXT = frozenset(DEFAULT_TYPES)
 
 Test = Callable[[One], str]
 """What of a content satisfies a criterion, for people; "" if nothing does."""
@@ -48,20 +53,30 @@ _ALLOWED = Decision(allow=True)
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """A set of rules, made ready. tests: of each rule, in the order of the rules."""
+    """A set of rules, made ready. tests: each rule with its tests.
+
+    minds_places: whether it matters where else a content lies; minds_text: whether the type of plain text does.
+    """
 
     rules: RuleSet
-    tests: tuple[tuple[Test, ...], ...]
+    tests: tuple[tuple[BannedRule, tuple[Test, ...]], ...]
+    minds_places: bool
+    minds_text: bool
 
     @classmethod
     def of(cls, rules: RuleSet) -> Matcher:
         """Make a set ready."""
-        return cls(rules, tuple(_tests_of(rule) for rule in rules.rules))
+        return cls(
+            rules,
+            tuple((rule, _tests_of(rule)) for rule in rules.rules),
+            any(map(minds_places, rules.rules)),
+            any(minds_text(rule, _NO_TEXT) for rule in rules.rules),
+        )
 
     def decide(self, one: One) -> Decision | None:
         """What the first rule that matches says; None if none does. Raises OverBudgetError, InspectorError."""
         one.contents.spend(len(self.tests))
-        for rule, tests in zip(self.rules.rules, self.tests, strict=True):
+        for rule, tests in self.tests:
             what = ""
             for test in tests:
                 found = test(one)
@@ -179,6 +194,8 @@ def _undisguised(one: One) -> str:
 
 
 def _sign_here(signs: frozenset[str], one: One) -> str:
+    if not one.signs:
+        return ""
     return next((shown(str(sign)) for sign in one.signs if sign.name in signs), "")
 
 
