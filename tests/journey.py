@@ -7,9 +7,10 @@ the scripted inspector reports, "discard@" discard it, and so on.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from contentfilter.decision import OnFailure
 from contentfilter.domains import LocalDomains
@@ -161,10 +162,11 @@ async def journey(
     patience: float = 10.0,
     keeper: Quarantine | None = None,
     box: Opening | None = None,
+    own: Mapping[str, Policy] = MappingProxyType({}),
 ) -> AsyncIterator[Journey]:
-    """A journey for the time of the block. patience: seconds for each wait on the next hop."""
+    """A journey for the time of the block. patience: seconds for each wait on the next hop; own: further policies."""
     quarantine = keeper or Quarantine(directory / "quarantine", f"sqlite:///{directory / 'index.sqlite'}")
-    policies = policies_of(Policy(), {f"{name}@x.example": policy for name, policy in POLICIES.items()})
+    policies = policies_of(Policy(), {f"{name}@x.example": policy for name, policy in {**POLICIES, **own}.items()})
     site = Site(
         hostname=HOST,
         local=LocalDomains(["x.example"]),

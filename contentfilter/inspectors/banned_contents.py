@@ -41,7 +41,18 @@ class One:
     """One content. Everything about it is worked out when it is asked for, and once."""
 
     # Every part of every message gets one: what cached_property of Python 3.11 locks would cost more than the rest.
-    __slots__ = ("_content", "_detected", "_extensions", "_names", "contents", "declared", "is_leaf", "key", "path")
+    __slots__ = (
+        "_as_container",
+        "_content",
+        "_detected",
+        "_extensions",
+        "_names",
+        "contents",
+        "declared",
+        "is_leaf",
+        "key",
+        "path",
+    )
 
     def __init__(self, content: Content, contents: Contents) -> None:
         self._content = content
@@ -54,6 +65,7 @@ class One:
         self._names: tuple[tuple[str, str], ...] | None = None if content.names else ()
         self._extensions: frozenset[str] | None = None if content.names else _NONE
         self._detected: str | None = None
+        self._as_container: str | None = None
 
     @property
     def name(self) -> str:
@@ -94,7 +106,9 @@ class One:
     @property
     def detected_as_container(self) -> str:
         """The same, for something that has others in it: it may be text, and an attached message is what it says."""
-        return (self.detected or self._detect(text=True)) if self.is_leaf else self.declared
+        if self._as_container is None:
+            self._as_container = (self.detected or self._detect(text=True)) if self.is_leaf else self.declared
+        return self._as_container
 
     def _detect(self, *, text: bool) -> str:
         if not self.is_leaf:
