@@ -42,16 +42,8 @@ class One:
 
     # Every part of every message gets one: what cached_property of Python 3.11 locks would cost more than the rest.
     __slots__ = (
-        "_as_container",
-        "_content",
-        "_detected",
-        "_extensions",
-        "_names",
-        "contents",
-        "declared",
-        "is_leaf",
-        "key",
-        "path",
+        *("_as_container", "_content", "_detected", "_extensions", "_knows_names", "_names"),
+        *("contents", "declared", "is_leaf", "key", "path"),
     )
 
     def __init__(self, content: Content, contents: Contents) -> None:
@@ -66,6 +58,7 @@ class One:
         self._extensions: frozenset[str] | None = None if content.names else _NONE
         self._detected: str | None = None
         self._as_container: str | None = None
+        self._knows_names: bool | None = None
 
     @property
     def name(self) -> str:
@@ -89,9 +82,11 @@ class One:
     @property
     def knows_names(self) -> bool:
         """Whether it has names, and these are all: a helper tells the first few of a member."""
-        names = self._content.names
-        told_all = not isinstance(self._content, Member) or len(names) < MOST_NAMES
-        return told_all and bool(names) and all(plain_names(name) for name in names)
+        if self._knows_names is None:
+            names = self._content.names
+            told_all = not isinstance(self._content, Member) or len(names) < MOST_NAMES
+            self._knows_names = told_all and bool(names) and {name for name, _ in self.names} == set(names)
+        return self._knows_names
 
     @property
     def detected(self) -> str:

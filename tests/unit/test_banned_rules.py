@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -22,6 +24,8 @@ from contentfilter.mime import parse
 from contentfilter.unpack.unpacked import Member, Sign, Unpacked
 from tests.unit.test_banned import attached
 from tests.unit.test_filetype import ELF, windows_program
+
+MANUAL = Path(__file__).parents[2] / "docs" / "banned.md"
 
 ZIP = b"PK\x03\x04\x14\0\0\0\0\0" + bytes(40)
 RAR = b"Rar!\x1a\x07\x01\0" + bytes(40)
@@ -463,6 +467,21 @@ def test_sets_are_shown_as_they_were_written() -> None:
     assert config.parse(config.show(got), "shown") == got
     (rules,) = got.banned.sets
     assert (rules.name, rules.text, len(rules.rules)) == ("default", "No.", 1)
+
+
+@pytest.mark.parametrize("part", ["## A set", "## Examples"])
+def test_the_examples_of_the_manual_are_configurations(part: str) -> None:
+    section = MANUAL.read_text().partition(f"\n{part}\n")[2].partition("\n## ")[0]
+    examples = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    assert examples
+    for example in examples:
+        assert list(config.parse(example, "manual").banned.sets)
+
+
+def test_the_manual_tells_of_every_criterion() -> None:
+    table = MANUAL.read_text().partition("\n## What a rule may ask for\n")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`([a-z_]+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line)))
+    assert told == set(config.BannedRuleTable.model_fields) - {"action", "text"}
 
 
 def test_the_lists_and_further_sets_stand_side_by_side() -> None:
