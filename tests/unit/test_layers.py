@@ -31,7 +31,10 @@ LAYERS = FROM_THE_TOP.split()
 
 MODULES = sorted(path for package in ("contentfilter", "quarantine") for path in (ROOT / package).rglob("*.py"))
 
-PURE = ("contentfilter.mime", "contentfilter.decision", "contentfilter.fields", "contentfilter.policy.settings")
+PURE = (
+    *("contentfilter.mime", "contentfilter.decision", "contentfilter.fields", "contentfilter.policy.settings"),
+    "contentfilter.inspectors.banned_",
+)
 IO = {"asyncio", "socket", "subprocess", "selectors", "ssl", "multiprocessing", "threading"}
 
 
