@@ -14,11 +14,11 @@ import re
 import socket
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import tomli_w
 from pydantic import (
@@ -38,19 +38,31 @@ from contentfilter import endpoint
 from contentfilter.decision import OnFailure
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import ConfigError
-from contentfilter.inspectors.banned import (
+from contentfilter.inspectors.banned import no_such_set
+from contentfilter.inspectors.banned_default import (
+    DEFAULT,
     DEFAULT_EXTENSIONS,
     DEFAULT_NAMES,
     DEFAULT_SIGNS,
     DEFAULT_TYPES,
+    BannedSettings,
+    default_set,
+)
+from contentfilter.inspectors.banned_rules import (
+    CONTAINER_TYPES,
+    BannedRule,
+    RuleSet,
+    Types,
     compile_patterns,
+    extensions_of,
 )
 from contentfilter.inspectors.header import ALL_TESTS, HeaderTest
 from contentfilter.policy.banks import Bank
 from contentfilter.policy.entry import Entry, settings_of
 from contentfilter.policy.keys import canonical_key
 from contentfilter.policy.lists import Effect, ListEntry, canonical_subject, checked_score
-from contentfilter.policy.settings import Policy, enum_by_value
+from contentfilter.policy.settings import FieldText, Policy, RuleSetName, enum_by_value
+from contentfilter.unpack.signs import NAMES, UNEXAMINED
 
 DEFAULT_PATH = Path("/etc/contentfilter/contentfilter.toml")
 ENVIRONMENT_VARIABLE = "CONTENTFILTER_CONFIG"
@@ -145,6 +157,32 @@ def _pattern(value: str) -> str:
     return value
 
 
+def _media_type(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$&^_.+-]{1,127}/(?:[A-Za-z0-9!#$&^_.+-]{1,127}|\*)", value):
+        raise ValueError(f'must be a media type such as "application/zip" or "audio/*", not {value!r}')
+    return value.lower()
+
+
+def _file_extension(value: str) -> str:
+    if not value.strip(".") or re.search(r"[/\\*\s]", value):
+        raise ValueError(f'must be the end of a file name such as "exe", not {value!r}')
+    return value
+
+
+def _container(value: str) -> str:
+    return _media_type(value) if "/" in value else _file_extension(value)
+
+
+def _sign(value: str) -> str:
+    value = value.lower()
+    known = sorted(set(NAMES) - {UNEXAMINED})  # which is a content that is unchecked, not a sign that is reported
+    if value not in known:
+        close = difflib.get_close_matches(value, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+        raise ValueError(f"there is no active content called {value!r}; {hint}")
+    return value
+
+
 DirectoryPath = Annotated[Path, BeforeValidator(_path)]
 NetworkValue = Annotated[Network, BeforeValidator(_network)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
@@ -157,6 +195,12 @@ OwnerKey = Annotated[str, AfterValidator(_owner_key)]
 BankName = Annotated[str, AfterValidator(_bank_name)]
 ListSubject = Annotated[str, AfterValidator(canonical_subject)]
 HeaderTestKey = Annotated[HeaderTest, enum_by_value(HeaderTest)]
+Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_tuple)]
+MediaTypes = Annotated[tuple[Annotated[str, AfterValidator(_media_type)], ...], BeforeValidator(_tuple)]
+Extensions = Annotated[tuple[Annotated[str, AfterValidator(_file_extension)], ...], BeforeValidator(_tuple)]
+Containers = Annotated[tuple[Annotated[str, AfterValidator(_container)], ...], BeforeValidator(_tuple)]
+Signs = Annotated[tuple[Annotated[str, AfterValidator(_sign)], ...], BeforeValidator(_tuple)]
+RecipientText = Annotated[FieldText, Field(max_length=400)]
 FailureKey = Annotated[OnFailure, enum_by_value(OnFailure)]
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(gt=0)]
@@ -173,6 +217,7 @@ _PLAIN_WORDS = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "too_short": "must not be empty",
+    "missing": "must be given",
 }
 """Our words for what pydantic says in Python's."""
 
@@ -330,21 +375,128 @@ class Header(Table):
     )
 
 
+class RuleAction(Enum):
+    """What a banned rule says."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class BannedRuleTable(Table):
+    """One rule of a set. All that is given has to hold; of a list, one."""
+
+    action: Annotated[RuleAction, enum_by_value(RuleAction)] = Field(
+        description="what the first rule that matches an attachment says of it"
+    )
+    names: Annotated[Patterns, Field(min_length=1)] = Field(default=(), description="RE2 patterns for file names")
+    extensions: Annotated[Extensions, Field(min_length=1)] = Field(default=(), description="endings of file names")
+    types: Annotated[MediaTypes, Field(min_length=1)] = Field(default=(), description="declared or detected types")
+    declared_types: Annotated[MediaTypes, Field(min_length=1)] = Field(default=(), description="declared types")
+    detected_types: Annotated[MediaTypes, Field(min_length=1)] = Field(default=(), description="detected types")
+    min_depth: int | None = Field(
+        default=None, ge=0, le=60, description="containers and attached messages that it lies in, at least"
+    )
+    max_depth: int | None = Field(default=None, ge=0, le=60, description="the same, at most")
+    inside: Annotated[Containers, Field(min_length=1)] = Field(
+        default=(), description="endings and types of containers and attached messages"
+    )
+    inside_names: Annotated[Patterns, Field(min_length=1)] = Field(
+        default=(), description="RE2 patterns for their names; for deny"
+    )
+    encrypted: bool | None = Field(default=None, description="whether it cannot be seen without a password")
+    signs: Annotated[Signs, Field(min_length=1)] = Field(default=(), description="active content, by its names")
+    text: RecipientText = Field(default="", description="what the recipient is told; empty: the text of the set")
+
+    @model_validator(mode="after")
+    def _is_a_rule(self) -> BannedRuleTable:
+        if not self.rule("").has_criteria:
+            given = sorted(set(type(self).model_fields) - {"action", "text"})
+            raise ValueError(f"must say what it is about, by one of {', '.join(given)}")
+        if self.min_depth is not None and self.max_depth is not None and self.min_depth > self.max_depth:
+            raise ValueError("no content matches: min_depth is greater than max_depth")
+        if self.action is RuleAction.ALLOW:
+            self._check_allow()
+        return self
+
+    def _check_allow(self) -> None:
+        if self.text:
+            raise ValueError("text is for deny: who is allowed something is told nothing")
+        if self.inside_names:
+            raise ValueError("inside_names is for deny: a name does not make a container; use inside")
+        for each in extensions_of(value for value in self.inside if "/" not in value):
+            if each not in CONTAINER_TYPES:
+                raise ValueError(
+                    f"inside: cannot tell whether a content is what {each!r} says, which allow asks for; "
+                    f"give a media type, or one of {', '.join(sorted(CONTAINER_TYPES))}"
+                )
+
+    def rule(self, origin: str) -> BannedRule:
+        """The rule. origin: where it stands, for people."""
+        return BannedRule(
+            allow=self.action is RuleAction.ALLOW,
+            names=compile_patterns(self.names),
+            extensions=extensions_of(self.extensions),
+            types=Types.of(self.types),
+            declared_types=Types.of(self.declared_types),
+            detected_types=Types.of(self.detected_types),
+            min_depth=self.min_depth,
+            max_depth=self.max_depth,
+            inside_extensions=extensions_of(each for each in self.inside if "/" not in each),
+            inside_types=Types.of(each for each in self.inside if "/" in each),
+            inside_names=compile_patterns(self.inside_names),
+            encrypted=self.encrypted,
+            signs=frozenset(self.signs),
+            text=self.text,
+            origin=origin,
+        )
+
+
+class BannedSetTable(Table):
+    """`[banned.set.…]`: rules of which the first that matches decides."""
+
+    text: RecipientText = Field(default="", description="what the recipient is told; empty: the usual")
+    rules: Annotated[tuple[BannedRuleTable, ...], BeforeValidator(_tuple), Field(min_length=1, max_length=500)] = Field(
+        description="asked in this order"
+    )
+
+
 class Banned(Table):
-    """Attachments that are not accepted."""
+    """Attachments that are not accepted: what is in these lists is the set of rules called default."""
 
     extensions: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
         default=DEFAULT_EXTENSIONS, description="endings of file names, without the dot"
     )
-    names: Annotated[tuple[Pattern, ...], BeforeValidator(_tuple)] = Field(
+    names: Patterns = Field(
         default=DEFAULT_NAMES, description="RE2 patterns searched for in file names, without regard to case"
     )
     types: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
         default=DEFAULT_TYPES, description="declared or detected types"
     )
-    signs: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
+    signs: Signs = Field(
         default=DEFAULT_SIGNS, description="active content, by the names that contentfilter check shows"
     )
+    set: Mapping[RuleSetName, BannedSetTable] = Field(default={}, description="further sets of rules, by name")
+
+    @model_validator(mode="after")
+    def _one_default(self) -> Banned:
+        both = self.model_fields_set.intersection(_LISTS_OF_BANNED)
+        if DEFAULT in self.set and both:
+            raise ValueError(
+                f"{min(both)} and [banned.set.{DEFAULT}] are two ways to say what the set {DEFAULT} is: keep one"
+            )
+        return self
+
+    @property
+    def sets(self) -> Iterator[RuleSet]:
+        """All sets of rules."""
+        if DEFAULT not in self.set:
+            yield default_set(BannedSettings(self.extensions, self.names, self.types, self.signs))
+        for name, table in self.set.items():
+            rules = (rule.rule(f"{name}, rule {number}") for number, rule in enumerate(table.rules, 1))
+            yield RuleSet(name, tuple(rules), table.text)
+
+
+_LISTS_OF_BANNED = ("extensions", "names", "types", "signs")
 
 
 class LogDestination(Enum):
@@ -470,6 +622,17 @@ class Config(Table):
     log: Log = Log()
 
     _file_of: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _sets_are_there(self) -> Config:
+        known = {DEFAULT, *self.banned.set}
+        policies: dict[str, Policy] = {f"[policy.{_quoted(key)}]": table for key, table in self.policy.items()}
+        policies |= {f"[bank.{_quoted(key)}.policy]": table.policy for key, table in self.bank.items()}
+        for place, policy in policies.items():
+            for name in policy.banned_rules:
+                if name not in known:
+                    raise ValueError(f"{place} banned_rules: {no_such_set(name, known)}")
+        return self
 
     @property
     def default_policy(self) -> Entry:
@@ -607,12 +770,11 @@ def _complete(config: Config) -> Config:
 
 def _first_error(error: ValidationError) -> str:
     first = error.errors()[0]
-    *tables, key = [str(step) for step in first["loc"] if not isinstance(step, int)] or [""]
-    names_of_tables = ".".join(_quoted(table) for table in tables)
-    place = f"[{names_of_tables}] {key}" if tables else key
-    if key == "[key]":  # pydantic's way to say that the name of a table is wrong
-        place = f"[{names_of_tables}]"
+    if not first["loc"]:  # something between tables, which says itself where it is
+        return first["msg"].removeprefix("Value error, ")
+    place = _place(first["loc"])
     if first["type"] == "extra_forbidden":
+        *tables, key = [str(step) for step in first["loc"]]
         return f"{place}: unknown key{_nearest(key, tables)}"
     problem = _PLAIN_WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     return f"{place}: {problem[0].lower()}{problem[1:]}" + (f", not {first['input']!r}" if _shows(first) else "")
@@ -626,26 +788,45 @@ def _quoted(table: str) -> str:
     return table if table.replace("_", "").isalnum() else f'"{table}"'
 
 
-_NAMED_TABLES: Mapping[str, type[BaseModel]] = {"policy": PolicyTable, "list": ListTable, "bank": BankTable}
-"""Tables of which there may be any number, each with a name of its own."""
+def _place(steps: Sequence[str | int]) -> str:
+    """Where something is wrong: table and key, and which rule of a set."""
+    *tables, key = [str(step) for step in steps if not isinstance(step, int)]
+    number = steps[4] if tables[:2] == ["banned", "set"] and len(steps) > 4 else None
+    if isinstance(number, int):
+        inner = f": {key}" if len(tables) > 3 else ""
+        return f"[banned.set.{_quoted(tables[2])}] rule {number + 1}{inner}"
+    names_of_tables = ".".join(_quoted(table) for table in tables)
+    if key == "[key]":  # pydantic's way to say that the name of a table is wrong
+        return f"[{names_of_tables}]"
+    return f"[{names_of_tables}] {key}" if tables else key
 
 
-def _nearest(key: str, tables: list[str]) -> str:
+def _nearest(key: str, tables: Sequence[str]) -> str:
     model: type[BaseModel] = Config
-    if tables[:1] and tables[0] in _NAMED_TABLES:
-        model, tables = _NAMED_TABLES[tables[0]], tables[2:]
     for table in tables:
-        annotation = model.model_fields[table].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        field = model.model_fields.get(table)  # None: a key that is free, such as an address
+        model = _model_in(field.annotation) or model if field else model
     close = difflib.get_close_matches(key, model.model_fields, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(model.model_fields))}"
 
 
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The table that a key holds, one or many."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
 def plain(table: BaseModel) -> dict[str, Any]:
     """A table as TOML values: what was configured, completed with every default."""
-    values = ((name, getattr(table, name)) for name in type(table).model_fields)
+    names = [name for name in type(table).model_fields if not _is_replaced(table, name)]
+    values = ((name, getattr(table, name)) for name in names)
     return {name: _plain_value(value) for name, value in values if value is not None}
+
+
+def _is_replaced(table: BaseModel, name: str) -> bool:
+    """Whether a key must not stand beside what was configured."""
+    return isinstance(table, Banned) and DEFAULT in table.set and name in _LISTS_OF_BANNED
 
 
 def _plain_value(value: object) -> Any:
@@ -655,7 +836,7 @@ def _plain_value(value: object) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain_entry(key, entry) for key, entry in value.items()}
     if isinstance(value, tuple):
-        return [_plain_value(item) for item in value]
+        return [_set_values(item) if isinstance(item, BaseModel) else _plain_value(item) for item in value]
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):
@@ -727,6 +908,16 @@ def reference() -> str:
         '#deny = ["192.0.2.0/24", "alice@"]',
         '#score = { "@news.example" = -2.0, "dkim:lists.example" = -1.5 }',
         "#expires = 2030-12-31",
+        "",
+        "# Sets of rules for attachments; banned_rules of a policy names them. The first rule that matches decides.",
+        "#[banned.set.engineers]",
+        '#text = "Programs are accepted in zip archives only."',
+        "#rules = [",
+        '#    { action = "allow", extensions = ["exe", "dll"], inside = ["zip"] },',
+        '#    { action = "deny", types = ["application/x-msi"], text = "Ask the helpdesk for installers." },',
+        "#]",
+        '#[policy."@engineering.example.org"]',
+        '#banned_rules = ["engineers", "default"]',
         "",
         "# Settings laid over everybody's policy for mail that comes a certain way.",
         "#[bank.outgoing]",

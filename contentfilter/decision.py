@@ -103,20 +103,25 @@ _KEPT_WHOLE = frozenset({Kind.SPAM, Kind.FAILURE, Kind.RULE})
 
 def abridged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings, of each inspector and kind the first few and how many more there are. What adds up all stays."""
-    seen: Counter[tuple[str, Kind]] = Counter()
+    # What concerns some recipients must not crowd out what concerns others.
+    seen: Counter[tuple[str, Kind, tuple[str, ...]]] = Counter()
     kept: list[Finding] = []
     for finding in findings:
-        key = finding.inspector, finding.kind
+        key = finding.inspector, finding.kind, finding.rules
         seen[key] += 1
         if seen[key] <= MOST_FINDINGS or finding.kind in _KEPT_WHOLE:
             kept.append(finding)
     more = ((key, count - MOST_FINDINGS) for key, count in seen.items() if key[1] not in _KEPT_WHOLE)
-    kept.extend(Finding(kind, name, f"and {count} more") for (name, kind), count in more if count > 0)
+    kept.extend(
+        Finding(kind, name, f"and {count} more", rules=rules) for (name, kind, rules), count in more if count > 0
+    )
     return tuple(kept)
 
 
 def wants(policy: Policy, inspector: str) -> bool:
     """Whether a recipient with this policy wants the inspector to look."""
+    if inspector == "banned" and not policy.banned_rules:
+        return False
     key = _BYPASS_OF_INSPECTOR.get(inspector)
     return key is None or not getattr(policy, key)
 
@@ -201,6 +206,8 @@ def _concerns(finding: Finding, policy: Policy) -> bool:
         return False
     if finding.user and finding.user != policy.spam_user:
         return False  # a scan for somebody else's preferences failed
+    if finding.rules and finding.rules != policy.banned_rules:
+        return False
     return wants(policy, finding.inspector)
 
 

@@ -37,6 +37,30 @@ def listed(effect: Effect, score: float = 0.0) -> ListEntry:
     return ListEntry("test", "@.", "@bad.example", effect, score)
 
 
+FOR_US = Finding(Kind.BANNED, "banned", ".exe: a.exe", "3", rules=("ours", "default"))
+FAILED_FOR_US = Finding(Kind.FAILURE, "banned", "no such set", rules=("ours", "default"))
+
+
+@pytest.mark.parametrize(
+    ("finding", "rules", "category", "action"),
+    [
+        (FOR_US, ("ours", "default"), "banned", "discard"),
+        (FOR_US, ("default", "ours"), "clean", "pass"),
+        (FOR_US, ("ours",), "clean", "pass"),
+        (FOR_US, (), "clean", "pass"),
+        (FAILED_FOR_US, ("ours", "default"), "clean", "defer"),
+        (FAILED_FOR_US, ("default",), "clean", "pass"),
+        (BANNED_FAILED, ("ours", "default"), "clean", "defer"),
+        (BANNED_FAILED, (), "clean", "pass"),
+    ],
+)
+def test_banned_rules_concern_those_who_combine_them_so(
+    finding: Finding, rules: tuple[str, ...], category: str, action: str
+) -> None:
+    verdict = decide(Evidence((finding,), 100), Policy(banned_rules=rules), local=True)
+    assert (verdict.category.word, verdict.action.value) == (category, action)
+
+
 def spam(score: float, user: str = "") -> Finding:
     return Finding(Kind.SPAM, "spamd", "spam score", score=score, tests=(Test("A", score),), user=user)
 
