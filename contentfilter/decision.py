@@ -218,7 +218,8 @@ def _present(case: _Case) -> dict[Category, list[str]]:
         category = _CATEGORY_OF_KIND.get(finding.kind)
         if category is not None:
             where = f" in part {finding.part}" if finding.part else ""
-            present.setdefault(category, []).append(f"{category.word}: {finding.name}{where}")
+            said = f" ({finding.text})" if finding.text else ""
+            present.setdefault(category, []).append(f"{category.word}: {finding.name}{where}{said}")
     for one in case.rules(*_ACTION_OF_RULE):
         if one.rule is not None:
             present.setdefault(Category.RULE, []).append(f"rule: {one.rule.action.value} by {one.rule.source}")
@@ -286,6 +287,9 @@ def _withholding_reply(case: _Case, action: Action, category: Category, *, copy:
     if action is Action.DISCARD:
         return reply.QUARANTINED if copy else reply.DISCARDED
     if action is Action.REJECT:
+        text = next((one.text for one in case.findings if one.kind is Kind.BANNED and one.text), "")
+        if category is Category.BANNED and text:
+            return reply.REJECTED_BANNED.saying(f"Refused: {text.encode('ascii', 'replace').decode()}")
         said = case.rules(RuleAction.REJECT) if category is Category.RULE else []
         if said and said[0].rule is not None and said[0].rule.text:
             return Reply.of_peer(reply.REJECTED_RULE.code, said[0].rule.text).completed(reply.REJECTED_RULE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -270,6 +271,14 @@ def test_shadow_passes_everything_unmarked_and_says_what_would_have_been_done() 
 def test_route(findings: list[Finding], settings: dict[str, object], route: Route) -> None:
     verdict = decide(Evidence(tuple(findings), 1000), Policy.model_validate(settings), local=True)
     assert verdict.route == route
+
+
+def test_the_text_of_a_banned_rule_is_what_sender_and_recipient_are_told() -> None:
+    told = replace(BANNED, text="Programme nur in Archiven \u2013 bitte packen")
+    policy = Policy(banned_action=Action.REJECT)
+    verdict = decide(Evidence((BANNED, told), 1000), policy, local=True)
+    assert str(verdict.reply) == "554 5.7.0 Refused: Programme nur in Archiven ? bitte packen"
+    assert verdict.reasons[1].endswith(" in part 3 (Programme nur in Archiven \u2013 bitte packen)")
 
 
 @pytest.mark.parametrize(
