@@ -12,10 +12,11 @@ ROOT = Path(__file__).parents[2]
 FROM_THE_TOP = """
 contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
-contentfilter.mail_id contentfilter.endpoint
-contentfilter.printable contentfilter.message contentfilter.finding contentfilter.verdict
+contentfilter.mail_id contentfilter.endpoint contentfilter.address
+contentfilter.printable contentfilter.folding contentfilter.message contentfilter.finding contentfilter.verdict
 contentfilter.mime contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text
+contentfilter.rules
 contentfilter.unpack
 contentfilter.policy contentfilter.inspectors contentfilter.domains
 contentfilter.decision contentfilter.fields contentfilter.config
@@ -30,7 +31,14 @@ LAYERS = FROM_THE_TOP.split()
 
 MODULES = sorted(path for package in ("contentfilter", "quarantine") for path in (ROOT / package).rglob("*.py"))
 
-PURE = ("contentfilter.mime", "contentfilter.decision", "contentfilter.fields", "contentfilter.policy.settings")
+PURE = (
+    "contentfilter.mime",
+    "contentfilter.rules",
+    "contentfilter.decision",
+    "contentfilter.folding",
+    "contentfilter.fields",
+    "contentfilter.policy.settings",
+)
 IO = {"asyncio", "socket", "subprocess", "selectors", "ssl", "multiprocessing", "threading"}
 
 
