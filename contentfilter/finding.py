@@ -17,6 +17,8 @@ class Kind(Enum):
     OVERSIZED = "oversized"
     SIGN = "sign"
     """Active content, such as a macro: a fact that rules may use, by itself nothing against the message."""
+    RULE = "rule"
+    """A local rule hit; :attr:`Finding.rule` says which one and what it asks for."""
     FAILURE = "failure"
     """The inspector could not answer; `[...] on_failure` says what that means."""
 
@@ -34,13 +36,70 @@ class Test:
         return self.name if self.score is None else f"{self.name}={self.score:g}"
 
 
+class RuleAction(Enum):
+    """What a local rule asks for, in the words of header_checks(5); SCORE is ours."""
+
+    REJECT = "REJECT"
+    DISCARD = "DISCARD"
+    HOLD = "HOLD"
+    """Withhold into quarantine."""
+    WARN = "WARN"
+    INFO = "INFO"
+    IGNORE = "IGNORE"
+    """Remove the header field."""
+    PREPEND = "PREPEND"
+    REPLACE = "REPLACE"
+    REDIRECT = "REDIRECT"
+    BCC = "BCC"
+    DUNNO = "DUNNO"
+    """Ask for nothing, and let no later rule of the table see the line."""
+    SCORE = "SCORE"
+    """Add to the spam score, under the name of a test."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing further of the message is matched."""
+        return self in (RuleAction.REJECT, RuleAction.DISCARD)
+
+    @property
+    def edits(self) -> bool:
+        """Whether it changes the header."""
+        return self in (RuleAction.IGNORE, RuleAction.PREPEND, RuleAction.REPLACE)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleHit:
+    """A local rule that hit.
+
+    source: table and line of the rule, "header_checks:12"; text: what stands behind the action, expanded, printable:
+    the answer to the sender, the line for the log, the address, the field, the name of the test.
+    status: the enhanced status code of a REJECT (RFC 3463), class 4 or 5. matched: the line that it hit, or a piece.
+    start, end: offsets of the header field, for the actions that edit, else None; replacement: what an edit puts there
+    (IGNORE, REPLACE: for the field, PREPEND: before it), whole lines of ASCII with CRLF.
+    """
+
+    action: RuleAction
+    source: str
+    text: str = ""
+    status: str = ""
+    matched: str = ""
+    start: int | None = None
+    end: int | None = None
+    replacement: str = ""
+
+    def __str__(self) -> str:
+        words = (f"{self.source}:", self.action.value, self.status, self.text)
+        return " ".join(word for word in words if word)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One fact.
 
-    inspector: who reports ("clamd", "spamd", "banned", "header", "mime", "unpack");
+    inspector: who reports ("clamd", "spamd", "banned", "header", "rules", "mime", "unpack");
     name: what was found, for people and logs;
-    part: the path of the part it is about ("1.2"), "" for the whole message; score and tests: for SPAM;
+    part: the path of the part it is about ("1.2"), "" for the whole message; score and tests: for SPAM,
+    and for a RULE whose action is SCORE; rule: for RULE;
     user: the SpamAssassin user whose preferences gave the score, "" where the scanner's own apply.
     """
 
@@ -52,3 +111,4 @@ class Finding:
     tests: tuple[Test, ...] = ()
     autolearn: str = "no"
     user: str = ""
+    rule: RuleHit | None = None
