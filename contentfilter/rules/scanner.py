@@ -96,10 +96,6 @@ class Scanner:
                 yield from self._decided(block, number, candidates)
             number += block.count(b"\n")
 
-    def naive_hits(self, text: bytes) -> Iterator[LineHit]:
-        """The same hits, every rule tried on every line: what :meth:`hits` is compared with."""
-        yield from self._decided(text, 0, range(len(self._rules)))
-
     def _candidates(self, block: bytes) -> list[int]:
         found = set(self._always)
         guarded = block + _SENTINEL
