@@ -1,7 +1,8 @@
-"""The scanner gives what trying every rule on every line gives, and RE2 reads a pattern as a backtracking engine does."""
+"""The scanner gives what every rule on every line gives, and RE2 reads a pattern as other engines do."""
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterator
 
@@ -49,7 +50,7 @@ ATOMS = [
         "Ä",
         "k",
         "\u212a",
-        "ſ",
+        "\u017f",
     ),
 ]
 WORDS = ["a", "b", "ab", "AB", "foo", "Foo", "BAR", "x1", " ", "\t", ".", "\r", "ä", "Ä", "\u212a", "s", "\0", "\x01"]
@@ -134,6 +135,15 @@ def test_a_pattern_hits_the_lines_that_it_hits_elsewhere(pattern: str, text: lis
     assert [number for number, _ in found(table, "\n".join(text))] == wanted
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    ["^b", "a$", r"\Ab", r"a\z", r"a\Z", "(?-m)^b", "(?-m)a$", "(?-m:^b)", "(?i-m)^B", "(?m)^b", r"(?-m:b a$)"],
+)
+def test_the_ends_of_a_line_are_found_inside_of_a_text(pattern: str) -> None:
+    table = parse(f"~{pattern}~ WARN", "t", TableKind.BODY_CHECKS)
+    assert found(table, "xb ax\nb a\nxb ax\n") == [(1, 1)]
+
+
 MANY = "\n".join(f"/word{number:04} of [a-z]+ rule/ SCORE 1 R{number}" for number in range(1500))
 
 
@@ -162,8 +172,6 @@ def test_a_filter_that_runs_out_of_memory_loses_nothing(monkeypatch: pytest.Monk
 
 
 def test_patterns_that_are_too_much_for_one_filter_are_shared_out() -> None:
-    import random
-
     letters = random.Random(1)
     words = ["".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=250)) for _ in range(900)]
     table = parse("\n".join(f"/{word}/ WARN" for word in words), "t", TableKind.BODY_CHECKS)
