@@ -21,6 +21,7 @@ LONGEST_LINE = 65_536
 
 _LINE_END = re.compile(r"\r\n?")
 _TOO_LONG = re.compile(rf"([^\n]{{{LONGEST_LINE}}})(?=[^\n])")
+_READING = re.compile(r"~\d+")
 _BREAK = re.compile(r"[\r\n]+[ \t]*")
 
 
@@ -76,25 +77,18 @@ def _header_kinds(part: Part, parts: Mapping[str, Part]) -> tuple[TableKind, ...
 
 
 def _header(kind: TableKind, part: Part, seen: set[object], *, mime_only: bool, own: bool) -> Excerpt:
-    """A part that exists in several readings has one header, whose fields are seen once."""
-    lines: list[tuple[str, Field | None]] = []
-    for field in part.header.fields:
-        if mime_only and not _is_mime(field):
-            continue
-        place = kind, id(part.buffer), field.start
-        if place not in seen:
-            seen.add(place)
-            lines.append((_one_line(f"{field.name}: {field.text}"), field))
+    """A part that exists in several readings has one header: of a further reading only what is new is seen."""
+    fields = (field for field in part.header.fields if not mime_only or _is_mime(field))
+    lines: list[tuple[str, Field | None]] = [(_one_line(f"{field.name}: {field.text}"), field) for field in fields]
     if kind is TableKind.MIME_HEADER_CHECKS:
         known = {text for text, _ in lines}
-        for text in _name_lines(part):
-            named = id(part.buffer), part.header.start, text
-            if text not in known and named not in seen:
-                seen.add(named)
-                lines.append((text, None))
-    fields = tuple(field for _, field in lines)
+        lines += [(text, None) for text in _name_lines(part) if text not in known]
+    place = kind, _READING.sub("", part.path)
+    if "~" in part.path:
+        lines = [(text, field) for text, field in lines if (*place, text) not in seen]
+    seen.update((*place, text) for text, _ in lines)
     text = "\n".join(text for text, _ in lines)
-    return Excerpt(kind, part.path, text, fields, own, truncated=not part.header.complete)
+    return Excerpt(kind, part.path, text, tuple(field for _, field in lines), own, not part.header.complete)
 
 
 def _is_mime(field: Field) -> bool:

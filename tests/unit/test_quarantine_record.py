@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contentfilter.envelope import Client, Recipient
-from contentfilter.finding import Finding, Kind, Test
+from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.mail_id import is_id, new_id
 from contentfilter.verdict import Action, Category
 from quarantine.record import Record, State, Withheld
@@ -48,6 +48,10 @@ RECORDS = st.builds(
             name=TEXT,
             score=NUMBER,
             tests=st.lists(st.builds(Test, TEXT, st.none() | NUMBER), max_size=2).map(tuple),
+            rule=st.none()
+            | st.builds(
+                RuleHit, st.sampled_from(RuleAction), TEXT, TEXT, TEXT, TEXT, st.none() | st.integers(), st.none()
+            ),
         ),
         max_size=2,
     ).map(tuple),
@@ -69,6 +73,13 @@ def test_the_file_of_a_record_holds_nothing_that_drives_a_terminal(record: Recor
     text = record.to_json()
     assert text.isascii()
     assert text.replace("\n", "").isprintable()
+
+
+def test_a_record_from_before_there_were_rules_is_read() -> None:
+    record, _ = make()
+    values = json.loads(record.to_json())
+    assert [one.pop("rule") for one in values["findings"]] == [None]
+    assert Record.from_json(json.dumps(values)) == record
 
 
 def test_json_says_in_words_what_is_the_matter() -> None:
