@@ -110,14 +110,11 @@ def test_html_is_seen_as_read_as_hidden_and_as_source() -> None:
     ],
 )
 def test_text_is_decoded(charset: str, encoding: str) -> None:
-    data = "начало\r\nСРОЧНО купите\r\n".encode(charset)
-    coded = {"8bit": lambda one: one, "base64": base64.encodebytes, "quoted-printable": quopri.encodestring}[encoding](
-        data
-    )
-    raw = (
-        f"Content-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode() + coded
-    )
-    assert brief(hits(raw, body_checks="/^срочно купите$/ REJECT spam")) == ["body_checks:1: REJECT 5.7.1 spam"]
+    data = "начало\r\nЖивые щипцы\r\n".encode(charset)
+    encode = {"8bit": bytes, "base64": base64.encodebytes, "quoted-printable": quopri.encodestring}[encoding]
+    raw = f"Content-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
+    raw += encode(data)
+    assert brief(hits(raw, body_checks="/^живые ЩИПЦЫ$/ REJECT spam")) == ["body_checks:1: REJECT 5.7.1 spam"]
 
 
 def test_delivery_reports_are_text() -> None:
@@ -149,7 +146,7 @@ PLAIN = b"Subject: one\r\nX-A: 1\r\nX-B: 2\r\n\r\nfirst\r\nsecond\r\nthird\r\n"
         ({"header_checks": "/X-A/ WARN a\n/X-/ WARN b"}, ["header_checks:1: WARN a", "header_checks:2: WARN b"]),
         ({"header_checks": "/X-A/ DUNNO\n/X-/ WARN b"}, ["header_checks:2: WARN b"]),
         # The first REJECT or DISCARD ends it, header before body, in the order of the message.
-        ({"body_checks": "/^second/ REJECT no\n/^/ WARN w"}, ["body_checks:2: WARN w", "body_checks:1: REJECT 5.7.1 no"]),
+        ({"body_checks": "/^second/ REJECT n\n/^/ WARN w"}, ["body_checks:2: WARN w", "body_checks:1: REJECT 5.7.1 n"]),
         ({"body_checks": "/third/ REJECT\n/second/ DISCARD d"}, ["body_checks:2: DISCARD d"]),
         ({"body_checks": "/first/ DISCARD", "header_checks": "/X-B/ REJECT"}, ["header_checks:1: REJECT 5.7.1"]),
         # HOLD goes on.
