@@ -110,11 +110,11 @@ def test_html_is_seen_as_read_as_hidden_and_as_source() -> None:
     ],
 )
 def test_text_is_decoded(charset: str, encoding: str) -> None:
-    data = "начало\r\nЖивые щипцы\r\n".encode(charset)
+    data = "начало\r\nЖивы щипцы\r\n".encode(charset)
     encode = {"8bit": bytes, "base64": base64.encodebytes, "quoted-printable": quopri.encodestring}[encoding]
     raw = f"Content-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
     raw += encode(data)
-    assert brief(hits(raw, body_checks="/^живые ЩИПЦЫ$/ REJECT spam")) == ["body_checks:1: REJECT 5.7.1 spam"]
+    assert brief(hits(raw, body_checks="/^живы ЩИПЦЫ$/ REJECT spam")) == ["body_checks:1: REJECT 5.7.1 spam"]
 
 
 def test_delivery_reports_are_text() -> None:
