@@ -226,6 +226,8 @@ def _escape(source: str, at: int) -> tuple[int, str]:
         raise _refusal(*_REFUSED[letter])
     if not letter.isascii():
         return 2, letter
+    if letter == "b" and any(not char.isascii() and char.isalpha() for char in source[max(0, at - 1) : at + 3]):
+        raise PatternError(r"\b knows the letters of ASCII only: write (?:^|\PL) before a word, (?:\PL|$) behind it")
     return len(match[0]), _ESCAPES.get(letter, match[0])
 
 

@@ -9,15 +9,18 @@ that a reader sees, those hidden from him, and the source with its tags, each di
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from contentfilter.mime import Field, Part, Tree
+from contentfilter.mime.charset import decode
 from contentfilter.rules.table import TableKind
 from contentfilter.text import DEFAULT_LIMIT, is_text, part_text
 
 LONGEST_LINE = 65_536
 """Characters of a line; what is longer goes on as a further line, as at Postfix's line_length_limit."""
+
+_MOST_CHARSETS = 5
 
 _LINE_END = re.compile(r"\r\n?")
 _TOO_LONG = re.compile(rf"([^\n]{{{LONGEST_LINE}}})(?=[^\n])")
@@ -46,11 +49,12 @@ def excerpts(tree: Tree, kinds: frozenset[TableKind]) -> Iterator[Excerpt]:
     """All that tables of these kinds see: part by part, of each the header before the text, nothing twice."""
     seen: set[object] = set()
     parts = {part.path: part for part in tree.parts}
+    charsets = tuple(dict.fromkeys(part.charset for part in tree.parts if part.charset))[:_MOST_CHARSETS]
     for part in tree.parts:
         for kind in _header_kinds(part, parts):
             if kind in kinds:
                 mime_only = kind is TableKind.MIME_HEADER_CHECKS and _is_message(part, parts)
-                yield _header(kind, part, seen, mime_only=mime_only, own=part is tree.root)
+                yield _header(kind, part, seen, charsets, mime_only=mime_only, own=part is tree.root)
         if TableKind.BODY_CHECKS in kinds and part.is_leaf and (is_text(part) or _is_report(part)):
             body = _body(part)
             if body.text not in seen:
@@ -76,13 +80,15 @@ def _header_kinds(part: Part, parts: Mapping[str, Part]) -> tuple[TableKind, ...
     return (TableKind.MIME_HEADER_CHECKS,)
 
 
-def _header(kind: TableKind, part: Part, seen: set[object], *, mime_only: bool, own: bool) -> Excerpt:
+def _header(
+    kind: TableKind, part: Part, seen: set[object], charsets: Iterable[str], *, mime_only: bool, own: bool
+) -> Excerpt:
     """A part that exists in several readings has one header: of a further reading only what is new is seen."""
     fields = (field for field in part.header.fields if not mime_only or _is_mime(field))
     lines: list[tuple[str, Field | None]] = [(_one_line(f"{field.name}: {field.text}"), field) for field in fields]
     if kind is TableKind.MIME_HEADER_CHECKS:
         known = {text for text, _ in lines}
-        lines += [(text, None) for text in _name_lines(part) if text not in known]
+        lines += [(text, None) for text in _name_lines(part, charsets) if text not in known]
     place = kind, _READING.sub("", part.path)
     if "~" in part.path:
         lines = [(text, field) for text, field in lines if (*place, text) not in seen]
@@ -95,10 +101,25 @@ def _is_mime(field: Field) -> bool:
     return field.key.startswith("content-") or field.key == "mime-version"
 
 
-def _name_lines(part: Part) -> Iterator[str]:
-    for name in part.names:
+def _name_lines(part: Part, charsets: Iterable[str]) -> Iterator[str]:
+    for name in _names(part, charsets):
         yield _one_line(f'Content-Disposition: {part.disposition or "attachment"}; filename="{name}"')
         yield _one_line(f'Content-Type: {part.declared_type}; name="{name}"')
+
+
+def _names(part: Part, charsets: Iterable[str]) -> Iterator[str]:
+    """The file names, and what bytes without a charset may mean: they were taken for Windows-1252."""
+    raw = any(not field.raw.isascii() for field in part.header.fields if field.key in _NAMING)
+    for name in part.names:
+        yield name
+        if raw and not name.isascii():
+            data = name.encode("cp1252", "ignore")
+            yield from dict.fromkeys(decode(data, charset) for charset in (*charsets, *_UNDECLARED))
+
+
+_NAMING = frozenset({"content-disposition", "content-type"})
+_UNDECLARED = ("koi8-r", "windows-1251")
+"""Charsets in which file names come without saying so, besides those that the message declares for its text."""
 
 
 def _one_line(text: str) -> str:

@@ -68,7 +68,9 @@ def _combined(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-PATTERNS = st.recursive(st.sampled_from(ATOMS), _combined, max_leaves=6)
+PATTERNS = st.recursive(st.sampled_from(ATOMS), _combined, max_leaves=6).filter(
+    lambda pattern: not re.search(r"[^\x00-\x7f]\\b|\\b[^\x00-\x7f]", pattern)  # refused
+)
 FLAGS = st.sampled_from(["", "i", "m", "s", "A", "U", "ims"])
 ACTIONS = st.sampled_from(["WARN w", "DUNNO", "REJECT r", "SCORE 1 T", "INFO i"])
 LINES = st.lists(st.lists(st.sampled_from(WORDS), max_size=6).map("".join), max_size=12)
