@@ -10,13 +10,14 @@ from contentfilter.inspectors import Subject
 from contentfilter.rules import DEFAULT_BUDGET, Hit, RuleSet, match
 
 INLINE_SIZE = 16_384
-"""Bytes of a message that is matched at once; a larger one goes to a thread, where RE2 holds no lock of ours."""
+INLINE_PARTS = 20
+"""Bytes and parts of a message that is matched at once; a larger one goes to a thread, where RE2 lets others run."""
 
 
 class RulesInspector:
     """Matches the header, the parts and the text, in every reading.
 
-    budget: characters of a message that are matched at most.
+    budget: characters of text of a message that are matched at most.
     """
 
     name = "rules"
@@ -32,7 +33,7 @@ class RulesInspector:
         """
         if not self._rules:
             return ()
-        if len(subject.message) <= INLINE_SIZE:
+        if len(subject.message) <= INLINE_SIZE and len(subject.tree.parts) <= INLINE_PARTS:
             return tuple(self._findings(subject))
         return await asyncio.to_thread(lambda: tuple(self._findings(subject)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from contentfilter.finding import RuleAction, RuleHit
@@ -16,11 +16,14 @@ from contentfilter.rules.table import Table, TableKind
 from contentfilter.rules.view import Excerpt, excerpts
 
 DEFAULT_BUDGET = 2_000_000
-"""Characters of one message that are matched, header fields and text together."""
+"""Characters of text of one message that are matched."""
 
 _MOST_OF_A_RULE = 5
 _MOST_REMARKS = 100
 """WARN and INFO: hits of one rule, and of all, that are told. What decides is never left out."""
+
+_MOST_CUT = 10
+"""Parts of which it is told that not all of them was matched."""
 
 _LONGEST_TEXT = 400
 """Characters of a text for a reply or the log."""
@@ -41,28 +44,30 @@ class RuleSet:
 
 
 def match(rules: RuleSet, tree: Tree, budget: int = DEFAULT_BUDGET) -> RuleHits:
-    """What the rules say of a message. budget: characters that are matched at most. Never raises.
+    """What the rules say of a message. budget: characters of text that are matched at most. Never raises.
 
     Linear time: RE2 takes each pattern over each line once, and what is matched is bounded.
     """
     tables = {kind: table for kind in TableKind if (table := rules.of(kind)) is not None}
     ledger = _Ledger()
-    unmatched: list[tuple[str, str]] = []
-    for excerpt in excerpts(tree, frozenset(tables)):
-        text = excerpt.text[: max(0, budget)]
-        budget -= len(text)
-        if excerpt.truncated or len(text) < len(excerpt.text):
-            unmatched.append(
-                (excerpt.part, f"only the first {len(text)} characters were matched by {excerpt.kind.value}")
-            )
-        for hit in _hits(tables[excerpt.kind], excerpt, text):
-            if ledger.take(hit):
-                return RuleHits(ledger.hits, tuple(unmatched))
-    return RuleHits(ledger.hits, tuple(unmatched))
+    cut: list[Excerpt] = []
+    for excerpt in excerpts(tree, frozenset(tables), budget):
+        if excerpt.truncated:
+            cut.append(excerpt)
+        if any(map(ledger.take, _hits(tables[excerpt.kind], excerpt))):
+            break
+    return RuleHits(ledger.hits, tuple(_unmatched(cut)))
 
 
-def _hits(table: Table, excerpt: Excerpt, text: str) -> Iterator[Hit]:
-    for line_hit in table.hits(text.encode("utf-8", "replace")):
+def _unmatched(cut: Sequence[Excerpt]) -> Iterator[tuple[str, str]]:
+    for one in cut[:_MOST_CUT]:
+        yield one.part, f"only the first {len(one.text)} characters were matched by {one.kind.value}"
+    if len(cut) > _MOST_CUT:
+        yield "", f"nor were all characters of {len(cut) - _MOST_CUT} further parts"
+
+
+def _hits(table: Table, excerpt: Excerpt) -> Iterator[Hit]:
+    for line_hit in table.hits(excerpt.text.encode("utf-8", "replace")):
         field = excerpt.fields[line_hit.number] if excerpt.fields else None
         rule_hit = _rule_hit(table, line_hit)
         if rule_hit.action.edits:

@@ -45,8 +45,11 @@ class Excerpt:
     truncated: bool = False
 
 
-def excerpts(tree: Tree, kinds: frozenset[TableKind]) -> Iterator[Excerpt]:
-    """All that tables of these kinds see: part by part, of each the header before the text, nothing twice."""
+def excerpts(tree: Tree, kinds: frozenset[TableKind], budget: int) -> Iterator[Excerpt]:
+    """All that tables of these kinds see: part by part, of each the header before the text, nothing twice.
+
+    budget: characters of text, after which no more is decoded. Headers are limited already, by :class:`Limits`.
+    """
     seen: set[object] = set()
     parts = {part.path: part for part in tree.parts}
     charsets = tuple(dict.fromkeys(part.charset for part in tree.parts if part.charset))[:_MOST_CHARSETS]
@@ -56,9 +59,11 @@ def excerpts(tree: Tree, kinds: frozenset[TableKind]) -> Iterator[Excerpt]:
                 mime_only = kind is TableKind.MIME_HEADER_CHECKS and _is_message(part, parts)
                 yield _header(kind, part, seen, charsets, mime_only=mime_only, own=part is tree.root)
         if TableKind.BODY_CHECKS in kinds and part.is_leaf and (is_text(part) or _is_report(part)):
-            body = _body(part)
+            body = _body(part, budget)
             if body.text not in seen:
-                seen.add(body.text)
+                # The same text may be cut short twice, which has to be told of both.
+                seen.update(() if body.truncated else (body.text,))
+                budget -= len(body.text)
                 yield body
 
 
@@ -127,15 +132,19 @@ def _one_line(text: str) -> str:
     return _BREAK.sub(" ", text)[:LONGEST_LINE] if "\n" in text or "\r" in text else text[:LONGEST_LINE]
 
 
-def _body(part: Part) -> Excerpt:
-    found = part_text(part, DEFAULT_LIMIT)
+def _body(part: Part, budget: int) -> Excerpt:
+    if budget <= 0:
+        return Excerpt(TableKind.BODY_CHECKS, part.path, "", truncated=part.size > 0)
+    found = part_text(part, min(DEFAULT_LIMIT, budget))
     text = _lines(found.visible)
     if found.source is not found.visible:
         whole = (text, _lines(found.complete), _lines(found.source))
         text = "\n".join(dict.fromkeys(line for each in whole for line in each.split("\n")))
+    truncated = found.truncated or len(text) > budget
+    text = text[:budget]
     if len(text) > LONGEST_LINE:
         text = _TOO_LONG.sub(r"\1\n", text)
-    return Excerpt(TableKind.BODY_CHECKS, part.path, text, truncated=found.truncated)
+    return Excerpt(TableKind.BODY_CHECKS, part.path, text, truncated=truncated)
 
 
 def _lines(text: str) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from contentfilter.envelope import Envelope
@@ -45,16 +49,28 @@ async def test_hits_become_findings_and_what_withholds_comes_first() -> None:
 
 
 async def test_the_budget_is_told() -> None:
-    found = await findings(RAW, 40)
+    found = await findings(RAW, 8)
     assert found[-1].name == "only the first 8 characters were matched by body_checks"
     assert found[-1].rule is not None
     assert found[-1].rule.action is RuleAction.INFO
 
 
-async def test_a_large_message_is_matched_in_a_thread_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["INLINE_SIZE", "INLINE_PARTS"])
+async def test_a_large_message_is_matched_in_a_thread_with_the_same_result(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at_once = await findings(RAW)
-    monkeypatch.setattr(module, "INLINE_SIZE", 0)
+    monkeypatch.setattr(module, limit, 0)
+    threads: list[object] = []
+    to_thread = asyncio.to_thread
+
+    async def watched(work: Callable[[], Any]) -> Any:
+        threads.append(work)
+        return await to_thread(work)
+
+    monkeypatch.setattr(asyncio, "to_thread", watched)
     assert await findings(RAW) == at_once
+    assert len(threads) == 1
 
 
 async def test_without_rules_nothing_is_found() -> None:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from contentfilter.finding import RuleAction, RuleHit
 from contentfilter.message import HeaderEdits, Message
-from contentfilter.mime import Limits, parse
-from contentfilter.rules import Hit, RuleHits, RuleSet, TableKind, header_edits, match
+from contentfilter.mime import Limits, Part, parse
+from contentfilter.rules import Hit, RuleHits, RuleSet, TableKind, header_edits, match, view
 from contentfilter.rules import parse as parse_table
 from contentfilter.rules.matching import DEFAULT_BUDGET
 from contentfilter.rules.view import LONGEST_LINE, excerpts
+from contentfilter.text import PartText, part_text
 
 ALL = frozenset(TableKind)
 
@@ -34,7 +35,13 @@ def brief(found: RuleHits) -> list[str]:
 
 def seen(raw: bytes, kind: TableKind) -> list[str]:
     """All lines that a table of this kind sees."""
-    return [line for one in excerpts(parse(raw), ALL) if one.kind is kind for line in one.text.split("\n") if line]
+    return [
+        line
+        for one in excerpts(parse(raw), ALL, DEFAULT_BUDGET)
+        if one.kind is kind
+        for line in one.text.split("\n")
+        if line
+    ]
 
 
 def edited(raw: bytes, **tables: str) -> bytes:
@@ -252,9 +259,27 @@ def test_fields_that_only_another_reading_has_are_matched_but_not_edited() -> No
 def test_what_is_beyond_the_budget_is_reported() -> None:
     raw = b"Subject: s\r\n\r\n" + b"x" * 100 + b"\r\nneedle\r\n"
     assert hits(raw, 200, body_checks="/needle/ WARN").unmatched == ()
-    found = hits(raw, 60, header_checks="/a/ DUNNO", body_checks="/needle/ WARN")
-    assert found.hits == ()
-    assert found.unmatched == (("1", "only the first 50 characters were matched by body_checks"),)
+    found = hits(raw, 60, header_checks="/s/ WARN", body_checks="/needle/ WARN")
+    assert brief(found) == ["header_checks:1: WARN"]
+    assert found.unmatched == (("1", "only the first 60 characters were matched by body_checks"),)
+
+
+def test_behind_the_budget_headers_are_matched_and_no_text_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = b"".join(b"--b\r\n\r\ntext %02d\r\n" % number for number in range(15))
+    parts += b"--b\r\nContent-Type: a/b; name=a.exe\r\n\r\n"
+    raw = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n"
+    decoded: list[str] = []
+
+    def watched(part: Part, limit: int) -> PartText:
+        decoded.append(part.path)
+        return part_text(part, limit)
+
+    monkeypatch.setattr(view, "part_text", watched)
+    found = hits(raw, 10, body_checks="/text/ WARN", mime_header_checks=r"/\.exe/ REJECT")
+    assert [str(hit.rule) for hit in found.hits if hit.rule.action.ends] == ["mime_header_checks:1: REJECT 5.7.1"]
+    assert decoded == ["1.1", "1.2"]
+    assert found.unmatched[0] == ("1.2", "only the first 3 characters were matched by body_checks")
+    assert found.unmatched[-1] == ("", "nor were all characters of 4 further parts")
 
 
 def test_text_of_a_part_beyond_the_limit_is_reported() -> None:
