@@ -79,10 +79,10 @@ class Scanner:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = tuple(rules)
         needed: dict[Pattern, list[int]] = {}
-        self._always: tuple[int, ...] = ()
+        self._always: list[int] = []
         for index, rule in enumerate(rules):
             if rule.needs is None:
-                self._always += (index,)
+                self._always.append(index)
             else:
                 needed.setdefault(rule.needs, []).append(index)
         self._filters = tuple(_filters(tuple(needed), needed))

@@ -73,7 +73,7 @@ def parse(text: str, name: str, kind: TableKind) -> Table:
 
 _KEYWORD = re.compile(r"(if|endif)(?![A-Za-z0-9])", re.IGNORECASE)
 _LOOKS_LIKE_A_RULE = re.compile(
-    r"(?:if\s*)?!*\s*(?P<limit>[/~|#%,@])(?:\\.|(?!(?P=limit)).)+(?P=limit)[A-Za-z]*"
+    r"(?:if\s*)?!*\s*(?P<limit>[/~|#%,@])(?:\\.|(?!(?P=limit))[^\\])+(?P=limit)[A-Za-z]*"
     r"(?:\s+(?:REJECT|DISCARD|HOLD|WARN|INFO|IGNORE|PREPEND|REPLACE|REDIRECT|BCC|DUNNO|OK|SCORE|FILTER|STRIP)\b|$)|endif$",
     re.IGNORECASE,
 )
