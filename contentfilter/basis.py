@@ -16,10 +16,15 @@ from contentfilter.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a verdict is made of."""
+    """What a verdict is made of.
+
+    other_sets: sets of banned rules that the message was compared with for other recipients: what follows from them
+    is known, even if it is nothing.
+    """
 
     evidence: Evidence
     effective: Effective
+    other_sets: tuple[tuple[str, ...], ...] = ()
 
     @property
     def policy(self) -> Policy:

@@ -170,13 +170,13 @@ def _less_spam(basis: Basis, sender: str, wanted: frozenset[Category]) -> Iterat
 
 def _tolerated(basis: Basis, category: Category) -> Iterator[Step]:
     found = [one for one in basis.findings if _CATEGORY_OF_KIND.get(one.kind) is category]
-    if category is Category.BANNED:
-        for name in basis.policy.banned_rules:
-            rest = tuple(one for one in basis.policy.banned_rules if one != name)
-            yield Step(f'banned_rules without "{name}"', Rank.LEVEL, with_setting("banned_rules", rest))
     if f"{category.word}_lover" in Policy.model_fields:
         yield _setting(basis, f"{category.word}_lover", True)
     yield _setting(basis, f"{category.word}_action", Action.PASS)
+    if category is Category.BANNED:
+        # Of other sets nobody knows what they would have found, unless the message was compared with them.
+        for sets in (*basis.other_sets, ()):
+            yield _setting(basis, "banned_rules", sets)
     if category is Category.UNCHECKED:
         yield _setting(basis, "bypass_unchecked_checks", True)
     for key in {BYPASS_OF_INSPECTOR[one.inspector]: 0 for one in found if one.inspector in BYPASS_OF_INSPECTOR}:
@@ -242,7 +242,8 @@ def _stricter(basis: Basis, sender: str) -> Iterator[Step]:
 
 def _setting(basis: Basis, key: str, value: object, relation: str = "=", shown: str | None = None) -> Step:
     """A setting that is another. shown: how to write the bound, where the value lies just beyond it."""
-    rank = Rank.BYPASS if key.startswith("bypass_") else Rank.LEVEL if key.endswith("_level") else Rank.CATEGORY
+    off = key.startswith("bypass_") or value == ()
+    rank = Rank.BYPASS if off else Rank.LEVEL if key.endswith("_level") else Rank.CATEGORY
     origin = basis.effective.origin(key)
     whose = f", of {origin}" if origin is not None else ""
     text = f"{key} {relation} {shown or written(value)} (now {written(getattr(basis.policy, key))}{whose})"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from contentfilter.basis import Basis
 from contentfilter.counterfactual import Change, changes, fares_otherwise
-from contentfilter.decision import BYPASS_OF_INSPECTOR, Evidence, concerns
+from contentfilter.decision import BYPASS_OF_INSPECTOR, Evidence, concerns, wants
 from contentfilter.finding import Finding, Kind, RuleHit, Test
 from contentfilter.policy.entry import Effective, Entry
 from contentfilter.policy.lists import Effect, ListEntry
@@ -56,9 +56,20 @@ class Explanation:
     again: Verdict | None = None
 
 
-def explain(evidence: Evidence, effective: Effective, verdict: Verdict, *, mail_from: str) -> Explanation:
-    """The explanation of a verdict. mail_from: the envelope sender, "" for the null sender."""
-    basis = Basis(evidence, effective)
+def explain(
+    evidence: Evidence,
+    effective: Effective,
+    verdict: Verdict,
+    *,
+    mail_from: str,
+    others: Iterable[Policy] = (),
+) -> Explanation:
+    """The explanation of a verdict. mail_from: the envelope sender, "" for the null sender.
+
+    others: the policies of the message's other recipients.
+    """
+    sets = {one.banned_rules for one in others if wants(one, "banned")}
+    basis = Basis(evidence, effective, tuple(sorted(sets - {effective.policy.banned_rules})))
     again = basis.judged(local=verdict.local)
     same = not fares_otherwise(verdict, again)
     score = basis.score

@@ -32,7 +32,8 @@ def explanation_of(handled: Handled, group: Group) -> Explanation | None:
     """Why these recipients' message fared as it did; None if their settings are not known any more."""
     if group.effective is None:
         return None
-    return explain(handled.evidence, group.effective, group.verdict, mail_from=handled.mail_from)
+    others = [one.effective.policy for one in handled.groups if one.effective is not None]
+    return explain(handled.evidence, group.effective, group.verdict, mail_from=handled.mail_from, others=others)
 
 
 def for_recipients(handled: Handled, wanted: Collection[str]) -> list[Group]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from contentfilter.envelope import Client, Envelope
 from contentfilter.errors import FilterError
+from contentfilter.finding import Finding, RuleAction
 from contentfilter.outcome import Outcome
 from contentfilter.printable import printable
 from contentfilter.reply import Reply
@@ -106,6 +107,14 @@ def inspector_failed(mail_id: str, inspector: str, problem: str) -> None:
     _log.warning("(%s) %s could not answer: %s", mail_id, inspector, safe(problem, 500))
 
 
+def rule_hit(mail_id: str, finding: Finding) -> None:
+    """A local rule that asks for a line in the log."""
+    level = logging.WARNING if finding.rule is not None and finding.rule.action is RuleAction.WARN else logging.INFO
+    where = f" in part {finding.part}" if finding.part else ""
+    matched = f": {finding.rule.matched}" if finding.rule is not None and finding.rule.matched else ""
+    _log.log(level, "(%s) %s%s%s", mail_id, safe(finding.name, 500), where, safe(matched, 200))
+
+
 def unforeseen(mail_id: str, doing: str) -> None:
     """An exception that nobody foresaw, with its traceback; the sender keeps the mail."""
     _log.exception("(%s) unforeseen error while %s", mail_id, doing)
@@ -145,6 +154,18 @@ def reported(mail_id: str, sender: str, recipients: Sequence[str]) -> None:
     """We told the sender ourselves of recipients that were refused."""
     for some in _recipients(recipients):
         _log.info("(%s) reported to <%s> as failed: %s", mail_id, safe(sender), some)
+
+
+def notified(mail_id: str, addresses: Sequence[str]) -> None:
+    """A notice about a message went out."""
+    for some in _recipients(addresses):
+        _log.info("(%s) notice sent to %s", mail_id, some)
+
+
+def not_notified(mail_id: str, addresses: Sequence[str], why: str) -> None:
+    """A notice about a message could not be sent; nothing else depends on it."""
+    for some in _recipients(addresses):
+        _log.warning("(%s) no notice to %s: %s", mail_id, some, safe(why))
 
 
 def unreported(mail_id: str, recipients: Sequence[str], why: str, quarantine_id: str) -> None:

@@ -20,17 +20,19 @@ from typing import Protocol as Interface
 from contentfilter import maillog, reply
 from contentfilter.case import Case, Copy
 from contentfilter.decision import Evidence, OnFailure, abridged, decide, wants
+from contentfilter.delivery_report import failure_report
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, QuarantineError
 from contentfilter.fields import edits_for, hops, own_marks, received_field
-from contentfilter.finding import Finding, Kind
+from contentfilter.finding import Finding, Kind, RuleAction
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
 from contentfilter.mime import Limits, Tree, parse
 from contentfilter.next_hop import Content
-from contentfilter.notice import failure_report
+from contentfilter.notice import notices
+from contentfilter.notifier import Notifier
 from contentfilter.outcome import Outcome, as_told, copy_is_void, must_wait, single_reply
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.lookup import Policies
@@ -120,6 +122,7 @@ class Pipeline:
         self._policies = policies
         self._inspectors = tuple(inspectors)
         self._next_hop = next_hop
+        self._notifier = Notifier(next_hop)
         self._quarantine = quarantine
         self._box = box
         self._history = history
@@ -143,10 +146,21 @@ class Pipeline:
                 await asyncio.shield(self._withdraw(case))
             raise
         told = outcomes if envelope.protocol is Protocol.LMTP else as_told(outcomes, answers[0])
+        self._notifier.post(mail_id, notices(case, told, self._site.hostname))  # 9
         maillog.judged(_facts(case), told, round((time.monotonic() - began) * 1000))  # 10
         if self._history is not None:
             self._history.note(case, told)
         return answers
+
+    async def close(self) -> None:
+        """Finish what nobody waits for."""
+        await self._notifier.close()
+
+    async def admit(self, envelope: Envelope, size: int) -> Reply | None:
+        """Whether the last recipient refuses a message of this size in bytes (RFC 1870). Raises FilterError."""
+        policy = (await self._policies.of(envelope.recipients[-1].address, envelope)).policy
+        refuses = policy.action(Category.OVERSIZED) is Action.REJECT and not policy.shadow
+        return reply.REJECTED_OVERSIZED if refuses and 0 < policy.message_size_limit < size else None
 
     async def judge(self, mail_id: str, envelope: Envelope, message: Message) -> Case:
         """Everything up to the verdicts; nothing is sent, stored or changed.
@@ -159,7 +173,8 @@ class Pipeline:
         policies = [one.policy for one in effective]
         opened = await self._box.open(tree, len(message))  # 3, the containers, now that it is no loop
         try:
-            subject = Subject(mail_id, envelope, message, tree, _spam_users(policies), opened)
+            users, rules = _spam_users(policies), _banned_rules(policies)
+            subject = Subject(mail_id, envelope, message, tree, users, opened, rules)
             evidence = await self._inspect(subject, policies)  # 4
         except BaseException:
             opened.close()
@@ -217,6 +232,8 @@ class Pipeline:
             for finding in findings:
                 if finding.kind is Kind.FAILURE:
                     maillog.inspector_failed(subject.mail_id, inspector.name, finding.name)
+                elif finding.rule is not None and finding.rule.action in (RuleAction.WARN, RuleAction.INFO):
+                    maillog.rule_hit(subject.mail_id, finding)
             return findings
         maillog.inspector_failed(subject.mail_id, inspector.name, problem)
         return (Finding(Kind.FAILURE, inspector.name, problem),)
@@ -408,6 +425,10 @@ def _addresses(outcomes: Sequence[Outcome]) -> list[str]:
 
 def _spam_users(policies: Sequence[Policy]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(policy.spam_user for policy in policies if not policy.bypass_spam_checks))
+
+
+def _banned_rules(policies: Sequence[Policy]) -> tuple[tuple[str, ...], ...]:
+    return tuple(dict.fromkeys(policy.banned_rules for policy in policies if wants(policy, "banned")))
 
 
 def _not_looked_into(tree: Tree) -> tuple[Finding, ...]:

@@ -17,9 +17,10 @@ from contentfilter.domains import LocalDomains
 from contentfilter.errors import InspectorError
 from contentfilter.history import DIRECTORY, History
 from contentfilter.inspectors import Inspector
-from contentfilter.inspectors.banned import BannedInspector, BannedSettings
+from contentfilter.inspectors.banned import BannedInspector
 from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.header import HeaderInspector, HeaderSettings
+from contentfilter.inspectors.rules import RulesInspector
 from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.intake.listener import Listener
 from contentfilter.intake.settings import IntakeSettings
@@ -35,7 +36,10 @@ from quarantine.store import Quarantine
 
 
 def run(config: Config, sockets: Sequence[socket.socket], ready: int) -> None:
-    """Serve until SIGTERM, then finish what is in hand. ready: a descriptor that gets a byte once we serve."""
+    """Serve until SIGTERM, then finish what is in hand.
+
+    sockets: one for each of `[listen] addresses`, in their order; ready: a descriptor that gets a byte once we serve.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config, sockets, ready))
 
@@ -50,13 +54,15 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
         await box.start()
     pipeline = pipeline_for(config, routes, box, history_for(config))
-    listener = Listener(pipeline.handle, intake_settings(config))
-    serving = [asyncio.create_task(listener.serve(sock)) for sock in sockets]
+    listener = Listener(pipeline.handle, intake_settings(config), admit=pipeline.admit)
+    named = zip(sockets, config.listen.addresses, strict=True)
+    serving = [asyncio.create_task(listener.serve(sock, name)) for sock, name in named]
     os.write(ready, b"r")
     os.close(ready)
     await stop.wait()
     await listener.drain(config.drain_timeout)
     await asyncio.gather(*serving)
+    await pipeline.close()
     await box.close()
     await routes.close()
 
@@ -129,16 +135,11 @@ def policies_for(config: Config) -> Policies:
 def inspectors_for(config: Config) -> tuple[Inspector, ...]:
     """Everybody who looks at a message."""
     inspectors: list[Inspector] = [
-        BannedInspector(
-            BannedSettings(
-                extensions=config.banned.extensions,
-                names=config.banned.names,
-                types=config.banned.types,
-                signs=config.banned.signs,
-            )
-        ),
+        BannedInspector(config.banned.sets),
         HeaderInspector(HeaderSettings(tests=config.header.tests)),
     ]
+    if config.rule_set:
+        inspectors.append(RulesInspector(config.rule_set, config.rules.characters))
     if config.clamav.enabled:
         inspectors.append(clamd_for(config))
     if config.spamassassin.enabled:

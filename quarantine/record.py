@@ -15,7 +15,7 @@ from typing import Any
 
 from contentfilter.decision import OnFailure
 from contentfilter.envelope import Client, Envelope, Recipient
-from contentfilter.finding import Finding, Kind, Test
+from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.message import Message
 from contentfilter.policy.entry import Effective, Entry
 from contentfilter.stored import Entries, effective_of, effective_values, entry_of
@@ -160,7 +160,7 @@ class Record:
         values["withheld"] = [_withheld_values(one, entries) for one in self.withheld]
         values["entries"] = entries.values()
         values["on_failure"] = {name: mode.value for name, mode in self.on_failure.items()}
-        values["findings"] = [{**asdict(one), "kind": one.kind.value} for one in self.findings]
+        values["findings"] = [_finding_values(one) for one in self.findings]
         derived = {"date": iso_date(self.time), "category": self.category.word, "state": self.state.value}
         return {"version": VERSION, **derived, **values}
 
@@ -186,6 +186,13 @@ def _withheld_values(one: Withheld, entries: Entries) -> dict[str, Any]:
     words = {"category": one.category.word, "action": one.action.value, "state": one.state.value}
     settings = None if one.effective is None else effective_values(one.effective, entries)
     return {**asdict(replace(one, effective=None)), **words, "effective": settings}
+
+
+def _finding_values(one: Finding) -> dict[str, Any]:
+    values = {**asdict(one), "kind": one.kind.value}
+    if one.rule is not None:
+        values["rule"] = {**asdict(one.rule), "action": one.rule.action.value}
+    return values
 
 
 def _record(values: Mapping[str, Any]) -> Record:
@@ -225,4 +232,9 @@ def _withheld(values: Mapping[str, Any], entries: Sequence[Entry]) -> Withheld:
 
 def _finding(values: Mapping[str, Any]) -> Finding:
     tests = tuple(Test(**test) for test in values["tests"])
-    return Finding(**{**values, "kind": Kind(values["kind"]), "tests": tests})
+    # Records that were written before there were local rules and sets of banned rules lack the keys.
+    sets = tuple(values.get("banned_rules", ()))
+    rule = values.get("rule")
+    if rule is not None:
+        rule = RuleHit(**{**rule, "action": RuleAction(rule["action"])})
+    return Finding(**{**values, "kind": Kind(values["kind"]), "tests": tests, "rule": rule, "banned_rules": sets})

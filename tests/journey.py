@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from contentfilter.decision import OnFailure
 from contentfilter.domains import LocalDomains
@@ -20,6 +21,7 @@ from contentfilter.inspectors import Inspector, Subject
 from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Opening, Pipeline, Site
+from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
 from contentfilter.routes import Routes
 from contentfilter.unpack.unpacked import NOTHING, Unpacked
@@ -163,15 +165,14 @@ async def journey(
     patience: float = 10.0,
     keeper: Quarantine | None = None,
     box: Opening | None = None,
+    policies: Policies | None = None,
     history: History | None = None,
-    policies: Mapping[str, Policy] | None = None,
+    own: Mapping[str, Policy] = MappingProxyType({}),
 ) -> AsyncIterator[Journey]:
-    """A journey for the time of the block. patience: seconds for each wait on the next hop.
-
-    policies: by local part, in the place of those above.
-    """
+    """A journey for the time of the block. patience: seconds for each wait on the next hop; own: further policies."""
     quarantine = keeper or Quarantine(directory / "quarantine", f"sqlite:///{directory / 'index.sqlite'}")
-    policies = policies_of(Policy(), {f"{name}@x.example": policy for name, policy in (policies or POLICIES).items()})
+    own_and_usual = {f"{name}@x.example": policy for name, policy in {**POLICIES, **own}.items()}
+    policies = policies or policies_of(Policy(), own_and_usual)
     site = Site(
         hostname=HOST,
         local=LocalDomains(["x.example"]),
@@ -189,7 +190,8 @@ async def journey(
         next_hop = NextHop(settings)
         routes = Routes(next_hop, lambda address: NextHop(replace(settings, address=address)))
         pipeline = Pipeline(site, policies, inspectors, routes, quarantine, box=box or Unopened(), history=history)
-        async with open_door(directory, pipeline.handle, patience=5.0) as door:
+        async with open_door(directory, pipeline.handle, admit=pipeline.admit, patience=5.0) as door:
             yield Journey(door, hop, quarantine, next_hop)
+        await pipeline.close()
         await routes.close()
     quarantine.close()

@@ -52,7 +52,7 @@ def sent(directory: Path, door: str, *rcpts: str, inspectors: Sequence[Inspector
 
     async def send() -> None:
         history = History(directory / "history")
-        async with journey(directory, inspectors=inspectors, history=history, policies=POLICIES) as it:
+        async with journey(directory, inspectors=inspectors, history=history, own=POLICIES) as it:
             if door == "lmtp":
                 await it.lmtp(*rcpts, content=content)
             else:

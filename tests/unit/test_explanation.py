@@ -152,6 +152,22 @@ def test_the_bound_of_a_level_is_exact(score: float) -> None:
     assert decide(above.evidence, above.effective, local=True).action is Action.PASS
 
 
+def test_sets_of_banned_rules_are_told_only_where_it_is_known_what_follows_from_them() -> None:
+    mine = replace(BANNED, banned_rules=("default", "engineers"))
+    strict = replace(BANNED, banned_rules=("strict",))
+    basis = basis_of([mine, strict], {"banned_rules": ("default", "engineers")})
+    verdict = decide(basis.evidence, basis.effective, local=True)
+    others = [Policy(banned_rules=("strict",)), Policy(banned_rules=("engineers",)), basis.policy]
+    others.append(Policy(banned_rules=("unasked",), bypass_banned_checks=True))
+    explanation = explain(basis.evidence, basis.effective, verdict, mail_from=SENDER, others=others)
+    told_of = [str(change).partition(" (")[0] for change in explanation.changes]
+    assert [text for text in told_of if text.startswith("banned_rules")] == [
+        "banned_rules = [engineers]",
+        "banned_rules = []",
+    ]
+    assert explanation.ignored == (strict,)
+
+
 def test_a_deferral_says_what_would_end_it() -> None:
     change = next(one for one in told(basis_of([BANNED, CLAMD_FAILED])).changes)
     assert str(change) == "if clamd answered and found nothing"

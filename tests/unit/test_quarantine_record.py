@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contentfilter.decision import OnFailure
 from contentfilter.envelope import Client, Recipient
-from contentfilter.finding import Finding, Kind, Test
+from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.mail_id import is_id, new_id
 from contentfilter.policy.entry import Effective, Entry, merged
 from contentfilter.policy.lists import Effect, ListEntry
@@ -57,6 +57,12 @@ RECORDS = st.builds(
             name=TEXT,
             score=NUMBER,
             tests=st.lists(st.builds(Test, TEXT, st.none() | NUMBER), max_size=2).map(tuple),
+            rule=st.none()
+            | st.builds(
+                RuleHit, st.sampled_from(RuleAction), TEXT, TEXT, TEXT, TEXT, st.none() | st.integers(), st.none()
+            ),
+            banned_rules=st.lists(TEXT, max_size=2).map(tuple),
+            text=TEXT,
         ),
         max_size=2,
     ).map(tuple),
@@ -75,11 +81,28 @@ def test_a_record_comes_back_from_json_as_it_was(record: Record) -> None:
     assert Record.from_json(record.to_json()) == record
 
 
+def test_a_record_of_before_there_were_sets_of_rules_is_read() -> None:
+    finding = Finding(Kind.BANNED, "banned", ".exe: a.exe")
+    withheld = (Withheld(Recipient("bob@x.example"), Category.BANNED, Action.DISCARD),)
+    record = Record("id", 1.0, "a@y.example", withheld, 3, "digest", findings=(finding,))
+    values = json.loads(record.to_json())
+    assert values["findings"][0].pop("banned_rules") == []
+    assert values["findings"][0].pop("text") == ""
+    assert Record.from_json(json.dumps(values)) == record
+
+
 @given(RECORDS)
 def test_the_file_of_a_record_holds_nothing_that_drives_a_terminal(record: Record) -> None:
     text = record.to_json()
     assert text.isascii()
     assert text.replace("\n", "").isprintable()
+
+
+def test_a_record_from_before_there_were_rules_is_read() -> None:
+    record, _ = make()
+    values = json.loads(record.to_json())
+    assert [one.pop("rule") for one in values["findings"]] == [None]
+    assert Record.from_json(json.dumps(values)) == record
 
 
 def test_json_says_in_words_what_is_the_matter() -> None:
