@@ -108,17 +108,9 @@ def test_an_administrator_whose_address_is_not_ascii() -> None:
     assert not plain.smtputf8
 
 
-HOSTILE = st.text(max_size=300) | st.sampled_from(
-    [
-        "x\r\nBcc: victim@z.example",
-        "x\r\n\r\n<script>",
-        "\x1b[2J\u202e",
-        "=?utf-8?q?=0D=0ABcc:_v@z?=",
-        "{host}",
-        "%s",
-        "\udcff",
-    ]
-)
+ATTACKS = ("x\r\nBcc: v@z.example", "x\r\n\r\n<b>", "\x1b[2J\u202e", "=?utf-8?q?=0D=0ABcc:_v@z?=", "{host}", "\udcff")
+HOSTILE = st.text(max_size=300) | st.sampled_from(ATTACKS)
+FIELDS = b"From To Subject Date Message-ID Auto-Submitted Content-Type Content-Transfer-Encoding MIME-Version".split()
 
 
 @given(HOSTILE, HOSTILE, HOSTILE)
