@@ -140,9 +140,9 @@ def _cause(error: Exception) -> str:
     return safe(f": {error.__cause__}", 300) if error.__cause__ is not None else ""
 
 
-def too_late(mail_id: str, count: int, seconds: float) -> None:
+def too_late(mail_id: str, count: int) -> None:
     """The next hop took so long that recipients are deferred."""
-    _log.warning("(%s) not sent to %d recipients within %g s: deferred", mail_id, count, seconds)
+    _log.warning("(%s) not sent to %d recipients in time: deferred", mail_id, count)
 
 
 def not_copied(mail_id: str, address: str, answer: Reply) -> None:

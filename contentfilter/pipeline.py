@@ -18,19 +18,19 @@ from dataclasses import dataclass
 from typing import Protocol as Interface
 
 from contentfilter import maillog, reply
-from contentfilter.case import Case, Copy
+from contentfilter.case import Case
 from contentfilter.decision import Evidence, OnFailure, abridged, decide, wants
+from contentfilter.delivery import Delivery, Way
 from contentfilter.delivery_report import failure_report
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, QuarantineError
-from contentfilter.fields import edits_for, hops, own_marks, received_field
+from contentfilter.fields import hops, own_marks
 from contentfilter.finding import Finding, Kind, RuleAction
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
 from contentfilter.mime import Limits, Tree, parse
-from contentfilter.next_hop import Content
 from contentfilter.notice import notices
 from contentfilter.notifier import Notifier
 from contentfilter.outcome import Outcome, as_told, copy_is_void, must_wait, single_reply
@@ -38,23 +38,12 @@ from contentfilter.policy.entry import Effective
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
 from contentfilter.reply import Reply
-from contentfilter.routes import outgoing
 from contentfilter.unpack.unpacked import Unpacked
 from contentfilter.verdict import Action, Category, Verdict
 from quarantine.record import Record, State, Withheld
 
 PARSE_IN_THREAD = 262_144
 """Bytes from which a message is taken apart in a thread: about the size where it costs the loop a millisecond."""
-
-
-class Way(Interface):
-    """The way out, as :class:`contentfilter.routes.Routes` offers it."""
-
-    async def send(
-        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
-    ) -> tuple[Reply, ...]:
-        """One reply per recipient; no fault of the next hop raises."""
-        ...
 
 
 class Keeper(Interface):
@@ -122,6 +111,7 @@ class Pipeline:
         self._policies = policies
         self._inspectors = tuple(inspectors)
         self._next_hop = next_hop
+        self._delivery = Delivery(next_hop, site.hostname, site.recipient_delimiter)
         self._notifier = Notifier(next_hop)
         self._quarantine = quarantine
         self._box = box
@@ -255,10 +245,10 @@ class Pipeline:
             if case.envelope.protocol is not Protocol.LMTP and any(one and one.temporary for one in replies):
                 break  # the whole message will come again: nobody else is served twice
             if time.monotonic() >= deadline:
-                maillog.too_late(case.mail_id, replies.count(None), self._site.send_timeout)
+                maillog.too_late(case.mail_id, replies.count(None))
                 break
             bcc = [address for address in copy.bcc if address not in copied]
-            answers = await self._send(case, copy, members, bcc, deadline)  # 8
+            answers = await self._delivery.send(case, copy, members, bcc, deadline)  # 8
             copied.update(bcc)
             for index, answer in zip(members, answers, strict=True):
                 replies[index] = answer
@@ -284,38 +274,6 @@ class Pipeline:
             self._quarantine.keep(_record(case, item_id, recipients), case.message)
 
         await asyncio.to_thread(keep)
-
-    async def _send(
-        self, case: Case, copy: Copy, members: Sequence[int], bcc: Sequence[str], deadline: float
-    ) -> tuple[Reply, ...]:
-        """To one group, and to those whom a rule adds. The replies of the group, in its order.
-
-        Who waits for us has a limit to its patience: what is not done by then is done again.
-        """
-        delimiter = self._site.recipient_delimiter
-        wanted = [outgoing(case.envelope.recipients[at], case.verdicts[at].route, delimiter) for at in members]
-        # A redirect sends several to one address, which then gets one copy.
-        sent = list({one.address: one for one in wanted}.values() if _redirected(case, members) else wanted)
-        received = received_field(case.envelope, sent, case.mail_id, self._site.hostname)
-        arguments = case.message.buffer, case.tree.header, copy.marking, received, self._site.hostname
-        edits = edits_for(*arguments) if case.tree.header.complete else await asyncio.to_thread(edits_for, *arguments)
-        size = len(case.message) + edits.growth
-        everybody = [*sent, *(Recipient(address, notify=("NEVER",)) for address in bcc)]
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                answers = await self._next_hop.send(
-                    case.envelope, everybody, lambda: case.message.edited(edits), size, copy.next_hop
-                )
-        except TimeoutError:
-            maillog.too_late(case.mail_id, len(members), self._site.send_timeout)
-            return (reply.NEXT_HOP_LOST,) * len(members)
-        for recipient, answer in zip(everybody[len(sent) :], answers[len(sent) :], strict=True):
-            if not answer.positive:
-                maillog.not_copied(case.mail_id, recipient.address, answer)
-        if len(sent) == len(wanted):
-            return answers[: len(sent)]
-        of_address = {one.address: answer for one, answer in zip(sent, answers, strict=False)}
-        return tuple(of_address[one.address] for one in wanted)
 
     async def _answer(self, case: Case, outcomes: Sequence[Outcome]) -> tuple[Reply, ...]:
         answer = None
@@ -374,10 +332,6 @@ class Pipeline:
                 return False
         maillog.unreported(case.mail_id, _addresses(refused), why, mail_id)
         return True
-
-
-def _redirected(case: Case, members: Sequence[int]) -> bool:
-    return any(case.verdicts[at].route.redirect for at in members)
 
 
 def _facts(case: Case) -> maillog.Facts:

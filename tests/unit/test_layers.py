@@ -24,7 +24,8 @@ contentfilter.stored contentfilter.basis contentfilter.counterfactual contentfil
 contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.routes
 contentfilter.delivery_report contentfilter.maillog
 quarantine
-contentfilter.case contentfilter.notice contentfilter.notifier contentfilter.handled contentfilter.history
+contentfilter.case contentfilter.delivery contentfilter.notice contentfilter.notifier
+contentfilter.handled contentfilter.history
 contentfilter.pipeline
 contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.dump contentfilter.presentation
 contentfilter.hindsight contentfilter.explanation_view contentfilter.replay contentfilter.replay_view
