@@ -15,7 +15,7 @@ import socket
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -46,6 +46,7 @@ from contentfilter.inspectors.banned import (
     compile_patterns,
 )
 from contentfilter.inspectors.header import ALL_TESTS, HeaderTest
+from contentfilter.policy import values
 from contentfilter.policy.banks import Bank
 from contentfilter.policy.entry import Entry, settings_of
 from contentfilter.policy.keys import canonical_key
@@ -131,13 +132,11 @@ def _bank_name(name: str) -> str:
 
 def _expiry(value: object) -> object:
     """A date counts to its end, in local time; so does a date and time without an offset."""
-    if isinstance(value, datetime):
-        return value.timestamp()
-    if isinstance(value, date):
-        return (datetime.combine(value, time()) + timedelta(days=1)).timestamp()
-    if value is None or isinstance(value, float):
-        return value
-    raise ValueError("must be a date such as 2026-12-31, without quotes")
+    return value if value is None or isinstance(value, float) else values.expiry(value)
+
+
+def _expiry_of_lists(value: object) -> object:
+    return {subject: _expiry(one) for subject, one in value.items()} if isinstance(value, dict) else _expiry(value)
 
 
 def _pattern(value: str) -> str:
@@ -160,21 +159,6 @@ HeaderTestKey = Annotated[HeaderTest, enum_by_value(HeaderTest)]
 FailureKey = Annotated[OnFailure, enum_by_value(OnFailure)]
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(gt=0)]
-
-
-_PLAIN_WORDS = {
-    "tuple_type": 'must be a list such as ["a", "b"]',
-    "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
-    "dict_type": "must be a table",
-    "mapping_type": "must be a table",
-    "string_type": 'must be a text in quotes ("")',
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "too_short": "must not be empty",
-}
-"""Our words for what pydantic says in Python's."""
 
 
 class Table(BaseModel):
@@ -395,8 +379,9 @@ class ListTable(Table):
     score: Mapping[ListSubject, Annotated[float, AfterValidator(checked_score)]] = Field(
         default={}, description="added to the spam score, such as {'@news.example' = -2.0}"
     )
-    expires: Annotated[float | None, BeforeValidator(_expiry)] = Field(
-        default=None, description="the last day, or the moment, at which the table applies"
+    expires: Annotated[float | Mapping[ListSubject, float] | None, BeforeValidator(_expiry_of_lists)] = Field(
+        default=None,
+        description="the last day, or the moment, at which the table applies; or a table of them by subject",
     )
 
     @model_validator(mode="after")
@@ -405,7 +390,14 @@ class ListTable(Table):
         for subject, count in subjects.items():
             if count > 1:
                 raise ValueError(f'"{subject}" stands here more than once')
+        for subject in self.expires if isinstance(self.expires, Mapping) else ():
+            if subject not in subjects:
+                raise ValueError(f'expires: "{subject}" stands neither in allow nor in deny nor in score')
         return self
+
+    def expiry_of(self, subject: str) -> float | None:
+        """When the entry about this subject ends, in seconds since the epoch; None: never."""
+        return self.expires.get(subject) if isinstance(self.expires, Mapping) else self.expires
 
 
 class BankTable(Table):
@@ -495,11 +487,11 @@ class Config(Table):
             owner = canonical_key(key, case_sensitive=self.domains.case_sensitive)
             source = self._source("list", key)
             for subject in table.allow:
-                yield ListEntry(source, owner, subject, Effect.ALLOW, expires=table.expires)
+                yield ListEntry(source, owner, subject, Effect.ALLOW, expires=table.expiry_of(subject))
             for subject in table.deny:
-                yield ListEntry(source, owner, subject, Effect.DENY, expires=table.expires)
+                yield ListEntry(source, owner, subject, Effect.DENY, expires=table.expiry_of(subject))
             for subject, score in table.score.items():
-                yield ListEntry(source, owner, subject, Effect.SCORE, score, table.expires)
+                yield ListEntry(source, owner, subject, Effect.SCORE, score, table.expiry_of(subject))
 
     @property
     def banks(self) -> tuple[Bank, ...]:
@@ -614,12 +606,7 @@ def _first_error(error: ValidationError) -> str:
         place = f"[{names_of_tables}]"
     if first["type"] == "extra_forbidden":
         return f"{place}: unknown key{_nearest(key, tables)}"
-    problem = _PLAIN_WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-    return f"{place}: {problem[0].lower()}{problem[1:]}" + (f", not {first['input']!r}" if _shows(first) else "")
-
-
-def _shows(details: Any) -> bool:
-    return details["type"] != "value_error" and isinstance(details["input"], str | int | float | bool)
+    return f"{place}: {values.problem_of(dict(first))}"
 
 
 def _quoted(table: str) -> str:
@@ -641,8 +628,8 @@ def _nearest(key: str, tables: list[str]) -> str:
 
 def plain(table: BaseModel) -> dict[str, Any]:
     """A table as TOML values: what was configured, completed with every default."""
-    values = ((name, getattr(table, name)) for name in type(table).model_fields)
-    return {name: _plain_value(value) for name, value in values if value is not None}
+    named = ((name, getattr(table, name)) for name in type(table).model_fields)
+    return {name: _plain_value(value) for name, value in named if value is not None}
 
 
 def _plain_value(value: object) -> Any:
@@ -660,10 +647,19 @@ def _plain_value(value: object) -> Any:
 
 
 def _set_values(entry: BaseModel) -> dict[str, Any]:
-    values = {name: _plain_value(getattr(entry, name)) for name in sorted(entry.model_fields_set)}
-    if isinstance(values.get("expires"), float):
-        values["expires"] = datetime.fromtimestamp(values["expires"], UTC)
-    return {name: value for name, value in values.items() if value is not None}
+    """What a table of recipients sets, without the defaults: they are not what applies where it says nothing."""
+    names = (name for name in sorted(entry.model_fields_set) if getattr(entry, name) is not None)
+    return {name: _set_value(name, getattr(entry, name)) for name in names}
+
+
+def _set_value(name: str, value: object) -> Any:
+    if isinstance(value, BaseModel):
+        return _set_values(value)
+    if isinstance(value, Mapping):
+        return {key: _set_value(name, item) for key, item in value.items()}
+    if name == "expires" and isinstance(value, float):
+        return datetime.fromtimestamp(value, UTC)
+    return _plain_value(value)
 
 
 def json_values(value: Any) -> Any:
