@@ -46,7 +46,7 @@ from contentfilter.inspectors.banned import (
     compile_patterns,
 )
 from contentfilter.inspectors.header import ALL_TESTS, HeaderTest
-from contentfilter.policy import values
+from contentfilter.policy import forms
 from contentfilter.policy.banks import Bank
 from contentfilter.policy.entry import Entry, settings_of
 from contentfilter.policy.keys import canonical_key
@@ -132,7 +132,7 @@ def _bank_name(name: str) -> str:
 
 def _expiry(value: object) -> object:
     """A date counts to its end, in local time; so does a date and time without an offset."""
-    return value if value is None or isinstance(value, float) else values.expiry(value)
+    return value if value is None or isinstance(value, float) else forms.expiry(value)
 
 
 def _expiry_of_lists(value: object) -> object:
@@ -606,7 +606,7 @@ def _first_error(error: ValidationError) -> str:
         place = f"[{names_of_tables}]"
     if first["type"] == "extra_forbidden":
         return f"{place}: unknown key{_nearest(key, tables)}"
-    return f"{place}: {values.problem_of(dict(first))}"
+    return f"{place}: {forms.problem_of(dict(first))}"
 
 
 def _quoted(table: str) -> str:

@@ -52,13 +52,10 @@ def problem_of(details: Mapping[str, Any]) -> str:
 
 
 def known_name(name: str) -> str:
-    """The name of a setting as it is spelt here. Raises ValueError that names the nearest one."""
+    """The same name. Raises ValueError that names the nearest one if there is no such setting."""
     if name in DEFAULTS:
         return name
-    plain_name = name.strip().lower().replace("-", "_")
-    if plain_name in DEFAULTS:
-        return plain_name
-    close = difflib.get_close_matches(plain_name, NAMES, n=1)
+    close = difflib.get_close_matches(name.strip().lower().replace("-", "_"), NAMES, n=1)
     advice = f"did you mean {close[0]}?" if close else "contentfilter policy keys shows them all"
     raise ValueError(f"unknown setting; {advice}")
 
