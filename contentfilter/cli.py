@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -11,45 +10,19 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import click
 
 from contentfilter import config as configuration
 from contentfilter import maillog
+from contentfilter.command import config_option, fail, json_option, load, print_json
 from contentfilter.config import Config
 from contentfilter.envelope import Envelope, Protocol, Recipient
-from contentfilter.errors import ConfigError, FilterError
+from contentfilter.errors import FilterError
 from contentfilter.message import Message, Spool
 
 _READ = 1 << 20
-
-config_option = click.option(
-    "--config",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Configuration file; else $CONTENTFILTER_CONFIG, else /etc/contentfilter/contentfilter.toml.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-
-
-def fail(message: str, status: int) -> NoReturn:
-    """Say what is wrong and leave."""
-    click.echo(f"contentfilter: {message}", err=True)
-    raise SystemExit(status)
-
-
-def load(path: Path | None) -> Config:
-    """The configuration, or a clear end."""
-    try:
-        return configuration.load(configuration.path_in_use(path))
-    except ConfigError as error:
-        fail(str(error), os.EX_CONFIG)
-
-
-def print_json(values: Any) -> None:
-    """One JSON document on stdout. ASCII only, so that nothing in it drives a terminal."""
-    click.echo(json.dumps(values, indent=2, allow_nan=False))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -116,8 +116,8 @@ def unquoted(text: str) -> str:
 
 
 def quoted_if_needed(text: str) -> str:
-    """A text for a cell: in TOML's quotes if it is empty, not printable, or could be a formula for a spreadsheet."""
-    if text and not text.startswith(_FORMULA) and text.isprintable():
+    """A text for a cell: in TOML's quotes if it could be a formula for a spreadsheet, or could get lost there."""
+    if text and text == text.strip() and text.isprintable() and not text.startswith(_FORMULA):
         return text
     return tomli_w.dumps({"v": text}).partition(" = ")[2].removesuffix("\n")
 

@@ -55,7 +55,26 @@ SUBJECTS = ["alice@example.com", "@example.com", "@.example.com", "alice@", "<>"
 SUBJECTS += ["dkim:example.com", "@.", "=cmd@example.com", "jürgen@example.com", "a'b@example.com"]
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=20) | st.sampled_from(
-    ['"', "'", '""', '"a"', "'a'", "=1+1", "+1", "-1", "@x", " a ", "a,b;c\td", "[]", "never", '"a', "\\", '"\\"', ","]
+    [
+        '"',
+        "'",
+        '""',
+        '"a"',
+        "'a'",
+        "=1+1",
+        "+1",
+        "-1",
+        "@x",
+        " a ",
+        " ",
+        "a,b;c|d",
+        "[]",
+        "never",
+        '"a',
+        "\\",
+        '"\\"',
+        ",",
+    ]
 )
 EXPIRES = st.none() | st.datetimes(
     min_value=datetime(2001, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.just(UTC)
