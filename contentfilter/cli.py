@@ -136,12 +136,12 @@ async def _judge(config: Config, envelope: Envelope, message: Message) -> Any:
     from contentfilter import worker  # noqa: PLC0415
     from contentfilter.mail_id import new_id  # noqa: PLC0415
 
-    next_hop, box = worker.next_hop_for(config), worker.box_for(config)
+    routes, box = worker.routes_for(config), worker.box_for(config)
     try:
-        return await worker.pipeline_for(config, next_hop, box).judge(new_id(), envelope, message)
+        return await worker.pipeline_for(config, routes, box).judge(new_id(), envelope, message)
     finally:
         await box.close()
-        await next_hop.close()
+        await routes.close()
 
 
 @cli.group("config")

@@ -1,4 +1,4 @@
-"""Findings and a policy make a verdict; several replies make one. Pure: no I/O, table-tested.
+"""Findings and a policy make a verdict. Pure: no I/O, table-tested.
 
 The gravest category that the policy withholds decides. A scanner that could not answer leaves open whether something
 graver is there: then the message is deferred, unless `on_failure = "pass"` or the verdict would withhold for
@@ -7,18 +7,20 @@ something as grave anyway.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from contentfilter import reply
-from contentfilter.envelope import Recipient
-from contentfilter.finding import Finding, Kind
-from contentfilter.policy.settings import Policy
+from contentfilter.finding import Finding, Kind, RuleAction
+from contentfilter.message import Replacement
+from contentfilter.policy.entry import Effective
+from contentfilter.policy.lists import Effect
+from contentfilter.policy.settings import Local, Policy
 from contentfilter.reply import Reply
-from contentfilter.verdict import Action, Category, Marking, SpamMark, Verdict
+from contentfilter.score import SpamScore, format_level, spam_score
+from contentfilter.verdict import Action, Category, Marking, Route, SpamMark, Verdict
 
 
 class OnFailure(Enum):
@@ -35,10 +37,20 @@ _CATEGORY_OF_KIND = {
     Kind.BAD_HEADER: Category.BAD_HEADER,
 }
 
+_ACTION_OF_RULE = {
+    RuleAction.REJECT: Action.REJECT,
+    RuleAction.DISCARD: Action.DISCARD,
+    RuleAction.HOLD: Action.DISCARD,
+}
+"""The rules that withhold. HOLD is a discard with a copy in quarantine."""
+
+_EDITS = frozenset({RuleAction.IGNORE, RuleAction.PREPEND, RuleAction.REPLACE})
+
 _WORST_OF_INSPECTOR = {
     "clamd": Category.VIRUS,
     "spamd": Category.SPAM,
     "banned": Category.BANNED,
+    "rules": Category.RULE,
     "header": Category.BAD_HEADER,
 }
 """What an inspector that failed might have found. One that is not listed might have found anything."""
@@ -47,12 +59,14 @@ _BYPASS_OF_INSPECTOR = {
     "clamd": "bypass_virus_checks",
     "spamd": "bypass_spam_checks",
     "banned": "bypass_banned_checks",
+    "rules": "bypass_rule_checks",
     "header": "bypass_header_checks",
 }
 
 _REJECTIONS = {
     Category.VIRUS: reply.REJECTED_VIRUS,
     Category.BANNED: reply.REJECTED_BANNED,
+    Category.RULE: reply.REJECTED_RULE,
     Category.UNCHECKED: reply.REJECTED_UNCHECKED,
     Category.SPAM: reply.REJECTED_SPAM,
     Category.BAD_HEADER: reply.REJECTED_BAD_HEADER,
@@ -83,17 +97,20 @@ class Evidence:
 MOST_FINDINGS = 30
 """Findings of one kind by one inspector that are kept; a message may hold thousands of programs."""
 
+_KEPT_WHOLE = frozenset({Kind.SPAM, Kind.FAILURE, Kind.RULE})
+"""Kinds of which each finding counts, and of which their inspectors make no more than a few."""
+
 
 def abridged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The findings, of each inspector and kind the first few and how many more there are. Scores all stay."""
+    """The findings, of each inspector and kind the first few and how many more there are. What adds up all stays."""
     seen: Counter[tuple[str, Kind]] = Counter()
     kept: list[Finding] = []
     for finding in findings:
         key = finding.inspector, finding.kind
         seen[key] += 1
-        if seen[key] <= MOST_FINDINGS or finding.kind in (Kind.SPAM, Kind.FAILURE):
+        if seen[key] <= MOST_FINDINGS or finding.kind in _KEPT_WHOLE:
             kept.append(finding)
-    more = ((key, count - MOST_FINDINGS) for key, count in seen.items() if key[1] not in (Kind.SPAM, Kind.FAILURE))
+    more = ((key, count - MOST_FINDINGS) for key, count in seen.items() if key[1] not in _KEPT_WHOLE)
     kept.extend(Finding(kind, name, f"and {count} more") for (name, kind), count in more if count > 0)
     return tuple(kept)
 
@@ -104,31 +121,82 @@ def wants(policy: Policy, inspector: str) -> bool:
     return key is None or not getattr(policy, key)
 
 
-def decide(evidence: Evidence, policy: Policy, *, local: bool) -> Verdict:
-    """The verdict for one recipient. local: whether fields for people (X-Spam, alert, subject tag) are added."""
-    findings = [finding for finding in evidence.findings if _concerns(finding, policy)]
-    spam = next((finding for finding in findings if finding.kind is Kind.SPAM), None)
-    reasons = _present(findings, spam, evidence.size, policy)
-    withheld = [category for category in reasons if policy.action(category) is not Action.PASS]
+def is_local(policy: Policy, *, by_domain: bool) -> bool:
+    """Whether a recipient is one of ours. by_domain: what `[domains] local` says."""
+    return by_domain if policy.local is Local.AUTO else policy.local is Local.YES
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One recipient's view: the findings that concern him, and what they come to."""
+
+    findings: tuple[Finding, ...]
+    score: SpamScore | None
+    evidence: Evidence
+    effective: Effective
+    local: bool
+
+    @property
+    def policy(self) -> Policy:
+        return self.effective.policy
+
+    def rules(self, *actions: RuleAction) -> list[Finding]:
+        """The findings of local rules that want one of these actions."""
+        return [one for one in self.findings if one.rule is not None and one.rule.action in actions]
+
+
+def decide(evidence: Evidence, effective: Effective, *, local: bool) -> Verdict:
+    """The verdict for one recipient. local: whether `[domains] local` has the address."""
+    policy = effective.policy
+    findings = tuple(finding for finding in evidence.findings if _concerns(finding, policy))
+    score = spam_score(findings, effective) if wants(policy, "spamd") else None
+    case = _Case(findings, score, evidence, effective, is_local(policy, by_domain=local))
+    verdict = _judged(case)
+    return _only_tried(verdict) if policy.shadow else verdict
+
+
+def _judged(case: _Case) -> Verdict:
+    reasons = _present(case)
+    withheld = [category for category in reasons if _action(case, category) is not Action.PASS]
     category = max(withheld, default=max(reasons, default=Category.CLEAN))
-
-    failure = _deciding_failure(findings, evidence, category if withheld else Category.CLEAN)
+    points = case.score.points if case.score is not None else None
+    failure = _deciding_failure(case, category if withheld else Category.CLEAN)
     if failure is not None:
-        return Verdict(category, Action.DEFER, reply=reply.SCANNER_FAILED, reasons=(failure,))
-
-    action = policy.action(category) if withheld else Action.PASS
-    copy = action is not Action.DEFER and _wants_copy(policy, category, spam)
+        return Verdict(
+            category, Action.DEFER, reply=reply.SCANNER_FAILED, reasons=(failure,), local=case.local, score=points
+        )
+    action = _action(case, category) if withheld else Action.PASS
+    copy = action is not Action.DEFER and _wants_copy(case, category)
+    passes = action is Action.PASS
     return Verdict(
         category,
         action,
-        marking=_marking(reasons, spam, evidence, policy, local=local) if action is Action.PASS else Marking(),
+        marking=_marking(case, reasons) if passes else Marking(),
         quarantine=copy,
-        reply=_withholding_reply(action, category, copy=copy),
+        reply=_withholding_reply(case, action, category, copy=copy),
+        route=_route(case, category) if passes else Route(case.policy.next_hop),
         reasons=tuple(text for key in sorted(reasons, reverse=True) for text in reasons[key]) or ("nothing found",),
+        local=case.local,
+        score=points,
+    )
+
+
+def _only_tried(verdict: Verdict) -> Verdict:
+    """Passed unmarked, whatever would have been done."""
+    return replace(
+        verdict,
+        action=Action.PASS,
+        marking=Marking(),
+        quarantine=False,
+        reply=None,
+        route=Route(verdict.route.next_hop),
+        shadowed=verdict,
     )
 
 
 def _concerns(finding: Finding, policy: Policy) -> bool:
+    if finding.kind is Kind.UNCHECKED and policy.bypass_unchecked_checks:
+        return False
     if finding.kind is Kind.SPAM and finding.user != policy.spam_user:
         return False
     if finding.user and finding.user != policy.spam_user:
@@ -136,27 +204,61 @@ def _concerns(finding: Finding, policy: Policy) -> bool:
     return wants(policy, finding.inspector)
 
 
-def _present(findings: Sequence[Finding], spam: Finding | None, size: int, policy: Policy) -> dict[Category, list[str]]:
+def _present(case: _Case) -> dict[Category, list[str]]:
     """The categories that apply, each with its reasons."""
     present: dict[Category, list[str]] = {}
-    for finding in findings:
+    for finding in case.findings:
         category = _CATEGORY_OF_KIND.get(finding.kind)
         if category is not None:
             where = f" in part {finding.part}" if finding.part else ""
             present.setdefault(category, []).append(f"{category.word}: {finding.name}{where}")
-    if spam is not None and spam.score >= policy.kill_level:
-        present[Category.SPAM] = [f"spam: score {spam.score:g} >= kill_level {policy.kill_level:g}"]
-    elif spam is not None and spam.score >= policy.tag2_level:
-        present[Category.SPAMMY] = [f"spammy: score {spam.score:g} >= tag2_level {policy.tag2_level:g}"]
-    if 0 < policy.message_size_limit < size:
-        present[Category.OVERSIZED] = [f"oversized: {size} bytes > message_size_limit {policy.message_size_limit}"]
+    for one in case.rules(*_ACTION_OF_RULE):
+        if one.rule is not None:
+            present.setdefault(Category.RULE, []).append(f"rule: {one.rule.action.value} by {one.rule.source}")
+    present |= _spam(case)
+    size, limit = case.evidence.size, case.policy.message_size_limit
+    if 0 < limit < size:
+        why = f"oversized: {size} bytes > message_size_limit {limit}{_by(case.effective, 'message_size_limit')}"
+        present[Category.OVERSIZED] = [why]
     return present
 
 
-def _deciding_failure(findings: Sequence[Finding], evidence: Evidence, withheld_for: Category) -> str | None:
+def _spam(case: _Case) -> dict[Category, list[str]]:
+    listing, score, policy = case.effective.listing, case.score, case.policy
+    if listing is not None and listing.effect is Effect.DENY:
+        return {Category.SPAM: [f"spam: {listing}"]}
+    if score is None or (listing is not None and listing.effect is Effect.ALLOW):
+        return {}
+    for category, key in ((Category.SPAM, "kill_level"), (Category.SPAMMY, "tag2_level")):
+        level = getattr(policy, key)
+        if score.points >= level:
+            why = f"score {format_level(score.points)} >= {key} {format_level(level)}{_by(case.effective, key)}"
+            return {category: [f"{category.word}: {why}"]}
+    return {}
+
+
+def _by(effective: Effective, key: str) -> str:
+    origin = effective.origin(key)
+    return f" of {origin}" if origin is not None and origin.key != "default" else ""
+
+
+def _action(case: _Case, category: Category) -> Action:
+    if category is Category.RULE:
+        return next(_ACTION_OF_RULE[one.rule.action] for one in case.rules(*_ACTION_OF_RULE) if one.rule is not None)
+    action = case.policy.action(category)
+    if category is Category.SPAM and action is Action.REJECT and _beyond(case, case.policy.dsn_cutoff_level):
+        return Action.DISCARD
+    return action
+
+
+def _beyond(case: _Case, level: float) -> bool:
+    return case.score is not None and case.score.points >= level
+
+
+def _deciding_failure(case: _Case, withheld_for: Category) -> str | None:
     """The failure because of which nothing can be decided, if there is one."""
-    modes = evidence.on_failure or {}
-    for finding in findings:
+    modes = case.evidence.on_failure or {}
+    for finding in case.findings:
         if finding.kind is not Kind.FAILURE or modes.get(finding.inspector) is OnFailure.PASS:
             continue
         if _WORST_OF_INSPECTOR.get(finding.inspector, Category.VIRUS) > withheld_for:
@@ -164,33 +266,56 @@ def _deciding_failure(findings: Sequence[Finding], evidence: Evidence, withheld_
     return None
 
 
-def _wants_copy(policy: Policy, category: Category, spam: Finding | None) -> bool:
-    if category is Category.SPAM and spam is not None and spam.score >= policy.quarantine_cutoff_level:
+def _wants_copy(case: _Case, category: Category) -> bool:
+    if category is Category.RULE:
+        first = case.rules(*_ACTION_OF_RULE)[0].rule
+        return first is not None and first.action is RuleAction.HOLD
+    if category is Category.SPAM and _beyond(case, case.policy.quarantine_cutoff_level):
         return False
-    return policy.wants_copy(category)
+    return case.policy.wants_copy(category)
 
 
-def _withholding_reply(action: Action, category: Category, *, copy: bool) -> Reply | None:
+def _withholding_reply(case: _Case, action: Action, category: Category, *, copy: bool) -> Reply | None:
     if action is Action.DISCARD:
         return reply.QUARANTINED if copy else reply.DISCARDED
     if action is Action.REJECT:
+        said = case.rules(RuleAction.REJECT) if category is Category.RULE else []
+        if said and said[0].rule is not None and said[0].rule.text:
+            return Reply.of_peer(reply.REJECTED_RULE.code, said[0].rule.text).completed(reply.REJECTED_RULE)
         return _REJECTIONS.get(category, reply.REJECTED)
     return reply.DEFERRED if action is Action.DEFER else None
 
 
-def _marking(
-    reasons: Mapping[Category, Sequence[str]], spam: Finding | None, evidence: Evidence, policy: Policy, *, local: bool
-) -> Marking:
-    scanned = evidence.virus_scanned and not policy.bypass_virus_checks
-    if not local:
-        return Marking(virus_scanned=scanned)
-    mark = None
-    tag = ""
-    if spam is not None and spam.score >= policy.tag_level:
-        flagged = spam.score >= policy.tag2_level
-        mark = SpamMark(spam.score, policy.tag_level, policy.tag2_level, flagged, spam.tests, spam.autolearn)
-        tag = policy.spam_subject_tag2 if flagged else ""
-    return Marking(scanned, mark, _alert(reasons), tag)
+def _marking(case: _Case, reasons: Mapping[Category, Sequence[str]]) -> Marking:
+    scanned = case.evidence.virus_scanned and not case.policy.bypass_virus_checks
+    hits = (one.rule for one in case.rules(*_EDITS) if one.rule is not None)
+    edits = tuple(Replacement(hit.start, hit.end, hit.replacement) for hit in hits)
+    if not case.local:
+        return Marking(scanned, edits=edits)
+    mark = _spam_mark(case)
+    return Marking(scanned, mark, _alert(reasons), _subject_tag(case, mark), edits=edits)
+
+
+def _spam_mark(case: _Case) -> SpamMark | None:
+    score, policy, listing = case.score, case.policy, case.effective.listing
+    denied = listing is not None and listing.effect is Effect.DENY
+    allowed = listing is not None and listing.effect is Effect.ALLOW
+    if score is None or not (denied or score.points >= policy.tag_level):
+        return None
+    flagged = denied or (score.points >= policy.tag2_level and not allowed)
+    return SpamMark(score.points, policy.tag_level, policy.tag2_level, flagged, score.tests, score.autolearn)
+
+
+def _subject_tag(case: _Case, mark: SpamMark | None) -> str:
+    if mark is None:
+        return ""
+    policy = case.policy
+    listing = case.effective.listing
+    if mark.flagged and mark.score >= policy.tag3_level and policy.spam_subject_tag3:
+        return policy.spam_subject_tag3
+    if mark.flagged and policy.spam_subject_tag2:
+        return policy.spam_subject_tag2
+    return "" if listing is not None and listing.effect is Effect.ALLOW else policy.spam_subject_tag
 
 
 def _alert(reasons: Mapping[Category, Sequence[str]]) -> str | None:
@@ -201,78 +326,12 @@ def _alert(reasons: Mapping[Category, Sequence[str]]) -> str | None:
     return _ALERTS[category].format(first)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one recipient: the verdict, and the reply that is true for this recipient alone."""
-
-    recipient: Recipient
-    verdict: Verdict
-    reply: Reply
-
-    @property
-    def waits_for_nobody(self) -> bool:
-        """No copy is kept, or one of a message that was to pass."""
-        return not self.verdict.quarantine or self.verdict.action is Action.PASS
-
-    @property
-    def refused(self) -> bool:
-        """By policy or by the next hop, for good."""
-        return self.reply.permanent
-
-
-def must_wait(verdicts: Iterable[Verdict]) -> bool:
-    """Whether a door with a single reply has to defer the message as a whole, before anything is sent.
-
-    Sending to some and answering 4xx would have them served again at every retry.
-    """
-    return any(verdict.action is Action.DEFER for verdict in verdicts)
-
-
-def single_reply(outcomes: Sequence[Outcome]) -> tuple[Reply, tuple[Outcome, ...]]:
-    """The one reply of an SMTP transaction, and the recipients whom we must then report as failed ourselves.
-
-    One 4xx makes it 4xx. Only 5xx: the sender's server writes the report. 5xx beside 2xx: 250, and a report of ours.
-    """
-    replies = [outcome.reply for outcome in outcomes]
-    waiting = [answer for answer in replies if answer.temporary]
-    if waiting:
-        alike = len(waiting) == len(replies) and len(set(waiting)) == 1
-        return (waiting[0] if alike else reply.MIXED_DEFERRAL), ()
-    refused = tuple(outcome for outcome in outcomes if outcome.refused)
-    if len(refused) == len(outcomes):
-        return replies[0], ()
-    delivered = [outcome.reply for outcome in outcomes if _served(outcome)]
-    kept = [answer for answer in replies if answer.positive]
-    return (delivered or kept)[0], refused
-
-
-def copy_is_void(outcomes: Sequence[Outcome], answer: Reply | None) -> bool:
-    """Whether everybody for whom a quarantine copy was kept will be tried again, so that each retry would add one.
-
-    answer: the one reply of a door that has only one, which brings back all; None where each recipient has one.
-    """
-    kept_for = [outcome for outcome in outcomes if outcome.verdict.quarantine]
-    if answer is not None:
-        return bool(kept_for) and answer.temporary
-    return bool(kept_for) and all(outcome.reply.temporary for outcome in kept_for)
-
-
-def as_told(outcomes: Sequence[Outcome], answer: Reply) -> Sequence[Outcome]:
-    """What became of the recipients in the light of a single reply: one 4xx, and who is not served yet waits."""
-    if not answer.temporary:
-        return outcomes
-    return [
-        Outcome(one.recipient, replace(one.verdict, quarantine=False), one.reply if _served(one) else answer)
-        for one in outcomes
-    ]
-
-
-def _served(outcome: Outcome) -> bool:
-    return outcome.verdict.action is Action.PASS and outcome.reply.positive
-
-
-def format_level(level: float) -> str:
-    """A score or level for people and header fields; TOML's inf and -inf as amavis users write them."""
-    if math.isinf(level):
-        return "9999" if level > 0 else "-9999"
-    return f"{round(level, 3):g}"
+def _route(case: _Case, category: Category) -> Route:
+    redirects = [one.rule.text for one in case.rules(RuleAction.REDIRECT) if one.rule is not None]
+    copies = (one.rule.text for one in case.rules(RuleAction.BCC) if one.rule is not None)
+    return Route(
+        next_hop=case.policy.next_hop,
+        extension=case.policy.extension(category) if case.local and not redirects else "",
+        redirect=redirects[-1] if redirects else "",
+        bcc=tuple(dict.fromkeys(copies)),
+    )

@@ -7,8 +7,8 @@ import json
 import os
 from pathlib import Path
 
+from contentfilter.case import Case
 from contentfilter.inspectors import Content
-from contentfilter.pipeline import Case
 
 
 def dump(case: Case, directory: Path) -> None:

@@ -11,11 +11,12 @@ import email.utils
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from contentfilter.decision import format_level
 from contentfilter.envelope import Envelope, Recipient
 from contentfilter.message import Buffer, HeaderEdits, Replacement
 from contentfilter.mime import Field, Header
+from contentfilter.score import format_level
 from contentfilter.verdict import Marking, SpamMark
 
 OURS = frozenset(
@@ -48,19 +49,38 @@ def edits_for(buffer: Buffer, header: Header, marking: Marking, received: bytes,
     """What to change in this header. received: our Received field, made by :func:`received_field`.
 
     Of a header that is over the limits only the beginning was read. Foreign copies of our fields are removed from all
-    of it; its subject stays as it is.
+    of it; its subject stays as it is, and local rules change nothing.
     """
     prepend = b"".join(_fold(name, value) for name, value in _added(marking, hostname))
     if not header.complete:
         whole = _FOREIGN.sub(b"", buffer[header.start : header.end])
         return HeaderEdits(prepend + received, (Replacement(header.start, header.end, whole),))
-    replacements = [Replacement(field.start, field.end) for field in header.fields if field.key in OURS]
+    ours = {field.start for field in header.fields if field.key in OURS}
+    edits = {edit.start: edit for edit in marking.edits if edit.end > edit.start and edit.start not in ours}
+    replacements = [edit for edit in marking.edits if edit.start == edit.end]
+    replacements += [Replacement(field.start, field.end) for field in header.fields if field.start in ours]
     if marking.subject_tag:
-        subjects = header.all("subject")
-        replacements.extend(_tagged(buffer, field, marking.subject_tag) for field in subjects)
+        subjects = [field for field in header.all("subject") if not _removed(edits.get(field.start))]
+        for field in subjects:
+            if field.start in edits:
+                edits[field.start] = _tagged_edit(edits[field.start], marking.subject_tag)
+            else:
+                replacements.append(_tagged(buffer, field, marking.subject_tag))
         if not subjects:
             prepend += _fold("Subject", marking.subject_tag.strip())
-    return HeaderEdits(prepend + received, tuple(replacements))
+    return HeaderEdits(prepend + received, (*replacements, *edits.values()))
+
+
+def _removed(edit: Replacement | None) -> bool:
+    return edit is not None and not edit.text.lower().startswith(b"subject:")
+
+
+def _tagged_edit(edit: Replacement, tag: str) -> Replacement:
+    """A subject that a local rule has written anew, with the tag in front of it."""
+    name, _, value = edit.text.partition(b":")
+    bare = tag.strip()
+    encoded = bare if bare.isascii() else email.header.Header(bare + " ", "utf-8", maxlinelen=_LONG_LINE).encode()
+    return replace(edit, text=b"%b: %b %b" % (name, encoded.encode("ascii"), value.lstrip(b" ")))
 
 
 def _added(marking: Marking, hostname: str) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,8 @@ class Kind(Enum):
     UNCHECKED = "unchecked"
     SPAM = "spam"
     BAD_HEADER = "bad_header"
+    RULE = "rule"
+    """A line of a local rule table hit; Finding.rule says what it wants."""
     OVERSIZED = "oversized"
     SIGN = "sign"
     """Active content, such as a macro: a fact that rules may use, by itself nothing against the message."""
@@ -34,14 +36,46 @@ class Test:
         return self.name if self.score is None else f"{self.name}={self.score:g}"
 
 
+class RuleAction(Enum):
+    """What a line of a local rule table wants, in the words of header_checks(5) and one of ours."""
+
+    REJECT = "REJECT"
+    DISCARD = "DISCARD"
+    HOLD = "HOLD"
+    WARN = "WARN"
+    INFO = "INFO"
+    IGNORE = "IGNORE"
+    PREPEND = "PREPEND"
+    REPLACE = "REPLACE"
+    REDIRECT = "REDIRECT"
+    BCC = "BCC"
+    SCORE = "SCORE"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleHit:
+    """One line that hit. source: "header_checks:12"; text: what stands behind the action, expanded.
+
+    start, end, replacement: for IGNORE, PREPEND and REPLACE, the bytes of the raw message that become others.
+    """
+
+    action: RuleAction
+    source: str
+    text: str = ""
+    start: int = 0
+    end: int = 0
+    replacement: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One fact.
 
-    inspector: who reports ("clamd", "spamd", "banned", "header", "mime", "unpack");
+    inspector: who reports ("clamd", "spamd", "banned", "header", "rules", "mime", "unpack");
     name: what was found, for people and logs;
     part: the path of the part it is about ("1.2"), "" for the whole message; score and tests: for SPAM;
-    user: the SpamAssassin user whose preferences gave the score, "" where the scanner's own apply.
+    user: the SpamAssassin user whose preferences gave the score, "" where the scanner's own apply;
+    rule: for RULE.
     """
 
     kind: Kind
@@ -52,3 +86,4 @@ class Finding:
     tests: tuple[Test, ...] = ()
     autolearn: str = "no"
     user: str = ""
+    rule: RuleHit | None = None

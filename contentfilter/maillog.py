@@ -13,10 +13,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from contentfilter.decision import Outcome, format_level
 from contentfilter.envelope import Client, Envelope
 from contentfilter.errors import FilterError
+from contentfilter.outcome import Outcome
 from contentfilter.printable import printable
+from contentfilter.reply import Reply
+from contentfilter.score import format_level
 from contentfilter.verdict import Action
 
 _log = logging.getLogger("contentfilter")
@@ -29,13 +31,12 @@ _WORDS = {Action.PASS: "Passed", Action.DISCARD: "Blocked", Action.REJECT: "Bloc
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What every line about a message tells. mail_id: that of a copy, too; size: bytes; score: None if unscored."""
+    """What every line about a message tells. mail_id: that of a copy, too; size: bytes."""
 
     mail_id: str
     envelope: Envelope
     message_id: str
     size: int
-    score: float | None
 
 
 def safe(text: str, limit: int = 250) -> str:
@@ -48,10 +49,10 @@ def judged(facts: Facts, outcomes: Sequence[Outcome], milliseconds: int) -> None
 
     Of more than RECIPIENTS_A_LINE recipients there are several such lines: a syslog datagram has its limits.
     """
-    groups: dict[tuple[str, str, str], list[Outcome]] = {}
+    groups: dict[tuple[str, str, str, float | None], list[Outcome]] = {}
     for outcome in outcomes:
-        groups.setdefault(_heading(outcome), []).append(outcome)
-    for (word, category, what), group in groups.items():
+        groups.setdefault((*_heading(outcome), outcome.verdict.score), []).append(outcome)
+    for (word, category, what, _), group in groups.items():
         tail = _tail(facts, group[0])
         for recipients in _recipients([outcome.recipient.address for outcome in group]):
             _log.info(
@@ -72,6 +73,8 @@ def _heading(outcome: Outcome) -> tuple[str, str, str]:
     word = "Rejected by next hop" if action is Action.PASS and outcome.refused else _WORDS[action]
     names = outcome.verdict.reasons if outcome.verdict.category.names_matter else ()
     what = f" ({safe(names[0].partition(': ')[2])})" if names else ""
+    if outcome.verdict.shadowed is not None:
+        what += f" [shadow: {_WORDS[outcome.verdict.shadowed.action]}]"
     return word, outcome.verdict.category.log_word, what
 
 
@@ -87,7 +90,8 @@ def _tail(facts: Facts, outcome: Outcome) -> str:
         words.append(f"Queue-ID: {safe(facts.envelope.client.ident)}")
     if facts.message_id:
         words.append(f"Message-ID: {safe(facts.message_id)}")
-    words.append(f"Hits: {'-' if facts.score is None else format_level(facts.score)}")
+    score = outcome.verdict.score
+    words.append(f"Hits: {'-' if score is None else format_level(score)}")
     words.append(f"size: {facts.size}")
     queued = _QUEUED_AS.search(outcome.reply.text)
     if queued:
@@ -130,6 +134,11 @@ def _cause(error: Exception) -> str:
 def too_late(mail_id: str, count: int, seconds: float) -> None:
     """The next hop took so long that recipients are deferred."""
     _log.warning("(%s) not sent to %d recipients within %g s: deferred", mail_id, count, seconds)
+
+
+def not_copied(mail_id: str, address: str, answer: Reply) -> None:
+    """The next hop refused an address that a rule adds with BCC; the recipients are served all the same."""
+    _log.error("(%s) no BCC to <%s>: %s", mail_id, safe(address), safe(str(answer)))
 
 
 def reported(mail_id: str, sender: str, recipients: Sequence[str]) -> None:

@@ -14,22 +14,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol as Interface
 
 from contentfilter import maillog, reply
-from contentfilter.decision import (
-    Evidence,
-    OnFailure,
-    Outcome,
-    abridged,
-    as_told,
-    copy_is_void,
-    decide,
-    must_wait,
-    single_reply,
-    wants,
-)
+from contentfilter.case import Case, Copy
+from contentfilter.decision import Evidence, OnFailure, abridged, decide, wants
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, QuarantineError
@@ -41,11 +31,14 @@ from contentfilter.message import Message
 from contentfilter.mime import Limits, Tree, parse
 from contentfilter.next_hop import Content
 from contentfilter.notice import failure_report
+from contentfilter.outcome import Outcome, as_told, copy_is_void, must_wait, single_reply
+from contentfilter.policy.entry import Effective
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
 from contentfilter.reply import Reply
-from contentfilter.unpack.unpacked import NOTHING, Unpacked
-from contentfilter.verdict import Action, Category, Marking, Verdict
+from contentfilter.routes import outgoing
+from contentfilter.unpack.unpacked import Unpacked
+from contentfilter.verdict import Action, Category, Verdict
 from quarantine.record import Record, State, Withheld
 
 PARSE_IN_THREAD = 262_144
@@ -53,10 +46,10 @@ PARSE_IN_THREAD = 262_144
 
 
 class Way(Interface):
-    """The way out, as :class:`contentfilter.next_hop.NextHop` offers it."""
+    """The way out, as :class:`contentfilter.routes.Routes` offers it."""
 
     async def send(
-        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int
+        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
     ) -> tuple[Reply, ...]:
         """One reply per recipient; no fault of the next hop raises."""
         ...
@@ -83,33 +76,11 @@ class Opening(Interface):
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One message and all that is known of it. verdicts stand in the order of the envelope's recipients.
-
-    Whoever has a case closes what was opened for it.
-    """
-
-    mail_id: str
-    envelope: Envelope
-    message: Message
-    tree: Tree
-    evidence: Evidence
-    policies: tuple[Policy, ...]
-    verdicts: tuple[Verdict, ...]
-    opened: Unpacked = NOTHING
-
-    @property
-    def score(self) -> float | None:
-        """The spam score by the configured preferences, or the first there is; None if nobody scored."""
-        scores = [finding for finding in self.evidence.findings if finding.kind is Kind.SPAM]
-        return min(scores, key=lambda finding: finding.user != "").score if scores else None
-
-
-@dataclass(frozen=True, slots=True)
 class Site:
     """Who and what we are.
 
-    inspect_timeout, send_timeout: seconds for all inspectors, and for all groups; on_failure: by inspector.
+    inspect_timeout, send_timeout: seconds for all inspectors, and for all groups; on_failure: by inspector;
+    recipient_delimiter: Postfix's, "" for none.
     """
 
     hostname: str
@@ -120,6 +91,7 @@ class Site:
     max_passes: int
     mime_limits: Limits
     on_failure: Mapping[str, OnFailure]
+    recipient_delimiter: str = "+"
 
 
 class Pipeline:
@@ -171,7 +143,8 @@ class Pipeline:
         """
         tree = await self._take_apart(message)  # 3, first because the hop count needs the header
         self._check_loop(tree)  # 1
-        policies = await self._look_up(envelope)  # 2
+        effective = await self._policies.of_all(envelope)  # 2
+        policies = [one.policy for one in effective]
         opened = await self._box.open(tree, len(message))  # 3, the containers, now that it is no loop
         try:
             subject = Subject(mail_id, envelope, message, tree, _spam_users(policies), opened)
@@ -179,8 +152,8 @@ class Pipeline:
         except BaseException:
             opened.close()
             raise
-        verdicts = self._decide(envelope, policies, evidence)  # 5
-        return Case(mail_id, envelope, message, tree, evidence, policies, verdicts, opened)
+        verdicts = self._decide(envelope, effective, evidence)  # 5
+        return Case(mail_id, envelope, message, tree, evidence, effective, verdicts, opened)
 
     async def _take_apart(self, message: Message) -> Tree:
         if len(message) < PARSE_IN_THREAD:
@@ -195,17 +168,14 @@ class Pipeline:
         if hops(tree.header) > self._site.max_hops:
             raise FilterError(f"mail loop: more than {self._site.max_hops} hops", reply.MAIL_LOOP)
 
-    async def _look_up(self, envelope: Envelope) -> tuple[Policy, ...]:
-        return tuple(effective.policy for effective in await self._policies.of_all(envelope))
-
-    def _decide(self, envelope: Envelope, policies: Sequence[Policy], evidence: Evidence) -> tuple[Verdict, ...]:
+    def _decide(self, envelope: Envelope, effective: Sequence[Effective], evidence: Evidence) -> tuple[Verdict, ...]:
         """A verdict for each recipient; those with one policy share one."""
         decided: dict[tuple[int, bool], Verdict] = {}
         verdicts = []
-        for recipient, policy in zip(envelope.recipients, policies, strict=True):
-            key = id(policy), self._site.local.has(recipient.address)
+        for recipient, one in zip(envelope.recipients, effective, strict=True):
+            key = id(one), self._site.local.has(recipient.address)
             if key not in decided:
-                decided[key] = decide(evidence, policy, local=key[1])
+                decided[key] = decide(evidence, one, local=key[1])
             verdicts.append(decided[key])
         return tuple(verdicts)
 
@@ -244,30 +214,33 @@ class Pipeline:
         if case.envelope.protocol is not Protocol.LMTP and must_wait(case.verdicts):
             return [
                 Outcome(recipient, verdict, _own_deferral(verdict) or reply.MIXED_DEFERRAL)
-                for recipient, verdict in _pairs(case)
+                for recipient, verdict in case.recipients
             ]
         failed = await self._keep(case)  # 6
         replies: list[Reply | None] = [
             failed if verdict.quarantine and failed else verdict.reply for verdict in case.verdicts
         ]
         deadline = time.monotonic() + self._site.send_timeout
-        for marking, members in _groups(case, replies).items():  # 7
+        copied: set[str] = set()
+        for copy, members in case.groups(replies).items():  # 7
             if case.envelope.protocol is not Protocol.LMTP and any(one and one.temporary for one in replies):
                 break  # the whole message will come again: nobody else is served twice
             if time.monotonic() >= deadline:
                 maillog.too_late(case.mail_id, replies.count(None), self._site.send_timeout)
                 break
-            answers = await self._send(case, marking, members, deadline)  # 8
+            bcc = [address for address in copy.bcc if address not in copied]
+            answers = await self._send(case, copy, members, bcc, deadline)  # 8
+            copied.update(bcc)
             for index, answer in zip(members, answers, strict=True):
                 replies[index] = answer
         return [
             Outcome(recipient, verdict, answer or reply.MIXED_DEFERRAL)
-            for (recipient, verdict), answer in zip(_pairs(case), replies, strict=True)
+            for (recipient, verdict), answer in zip(case.recipients, replies, strict=True)
         ]
 
     async def _keep(self, case: Case) -> Reply | None:
         """The reply for those whose copy could not be kept, None if all is safe."""
-        kept_for = [(recipient, verdict) for recipient, verdict in _pairs(case) if verdict.quarantine]
+        kept_for = [(recipient, verdict) for recipient, verdict in case.recipients if verdict.quarantine]
         if not kept_for:
             return None
         try:
@@ -283,19 +256,37 @@ class Pipeline:
 
         await asyncio.to_thread(keep)
 
-    async def _send(self, case: Case, marking: Marking, members: Sequence[int], deadline: float) -> tuple[Reply, ...]:
-        """To one group. Who waits for us has a limit to its patience: what is not done by then is done again."""
-        recipients = [case.envelope.recipients[index] for index in members]
-        received = received_field(case.envelope, recipients, case.mail_id, self._site.hostname)
-        arguments = case.message.buffer, case.tree.header, marking, received, self._site.hostname
+    async def _send(
+        self, case: Case, copy: Copy, members: Sequence[int], bcc: Sequence[str], deadline: float
+    ) -> tuple[Reply, ...]:
+        """To one group, and to those whom a rule adds. The replies of the group, in its order.
+
+        Who waits for us has a limit to its patience: what is not done by then is done again.
+        """
+        delimiter = self._site.recipient_delimiter
+        wanted = [outgoing(case.envelope.recipients[at], case.verdicts[at].route, delimiter) for at in members]
+        # A redirect sends several to one address, which then gets one copy.
+        sent = list({one.address: one for one in wanted}.values() if _redirected(case, members) else wanted)
+        received = received_field(case.envelope, sent, case.mail_id, self._site.hostname)
+        arguments = case.message.buffer, case.tree.header, copy.marking, received, self._site.hostname
         edits = edits_for(*arguments) if case.tree.header.complete else await asyncio.to_thread(edits_for, *arguments)
         size = len(case.message) + edits.growth
+        everybody = [*sent, *(Recipient(address, notify=("NEVER",)) for address in bcc)]
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await self._next_hop.send(case.envelope, recipients, lambda: case.message.edited(edits), size)
+                answers = await self._next_hop.send(
+                    case.envelope, everybody, lambda: case.message.edited(edits), size, copy.next_hop
+                )
         except TimeoutError:
-            maillog.too_late(case.mail_id, len(recipients), self._site.send_timeout)
-            return (reply.NEXT_HOP_LOST,) * len(recipients)
+            maillog.too_late(case.mail_id, len(members), self._site.send_timeout)
+            return (reply.NEXT_HOP_LOST,) * len(members)
+        for recipient, answer in zip(everybody[len(sent) :], answers[len(sent) :], strict=True):
+            if not answer.positive:
+                maillog.not_copied(case.mail_id, recipient.address, answer)
+        if len(sent) == len(wanted):
+            return answers[: len(sent)]
+        of_address = {one.address: answer for one, answer in zip(sent, answers, strict=False)}
+        return tuple(of_address[one.address] for one in wanted)
 
     async def _answer(self, case: Case, outcomes: Sequence[Outcome]) -> tuple[Reply, ...]:
         answer = None
@@ -335,7 +326,7 @@ class Pipeline:
             case.message,
             hostname=self._site.hostname,
             mail_id=case.mail_id,
-            subject=_text(case, "subject"),
+            subject=case.text("subject"),
             with_body=all(outcome.verdict.category < Category.UNCHECKED for outcome in refused),
         )
         (answer,) = await self._next_hop.send(envelope, (sender,), lambda: iter((report,)), len(report))
@@ -356,17 +347,12 @@ class Pipeline:
         return True
 
 
-def _pairs(case: Case) -> list[tuple[Recipient, Verdict]]:
-    return list(zip(case.envelope.recipients, case.verdicts, strict=True))
-
-
-def _text(case: Case, name: str) -> str:
-    field = case.tree.header.get(name)
-    return field.text if field else ""
+def _redirected(case: Case, members: Sequence[int]) -> bool:
+    return any(case.verdicts[at].route.redirect for at in members)
 
 
 def _facts(case: Case) -> maillog.Facts:
-    return maillog.Facts(case.mail_id, case.envelope, _text(case, "message-id"), len(case.message), case.score)
+    return maillog.Facts(case.mail_id, case.envelope, case.text("message-id"), len(case.message))
 
 
 def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verdict]]) -> Record:
@@ -378,6 +364,7 @@ def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verd
             verdict.action,
             verdict.reasons,
             State.DELIVERED if verdict.action is Action.PASS and item_id == case.mail_id else State.PENDING,
+            next_hop=verdict.route.next_hop,
         )
         for recipient, verdict in recipients
     )
@@ -388,8 +375,8 @@ def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verd
         withheld,
         findings=case.evidence.findings,
         score=case.score,
-        subject=_text(case, "subject"),
-        message_id=_text(case, "message-id"),
+        subject=case.text("subject"),
+        message_id=case.text("message-id"),
     )
 
 
@@ -408,13 +395,3 @@ def _spam_users(policies: Sequence[Policy]) -> tuple[str, ...]:
 def _not_looked_into(tree: Tree) -> tuple[Finding, ...]:
     limits = tuple(Finding(Kind.UNCHECKED, "mime", limit) for limit in tree.exceeded)
     return limits + tuple(Finding(Kind.UNCHECKED, "mime", name, path) for name, path in tree.unchecked)
-
-
-def _groups(case: Case, replies: Sequence[Reply | None]) -> dict[Marking, list[int]]:
-    """The recipients still to be served, by what their copy of the message looks like."""
-    groups: dict[Marking, list[int]] = {}
-    for index, verdict in enumerate(case.verdicts):
-        if verdict.action is Action.PASS and replies[index] is None:
-            marking = replace(verdict.marking, quarantine_id=case.mail_id if verdict.quarantine else None)
-            groups.setdefault(marking, []).append(index)
-    return groups

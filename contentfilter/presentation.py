@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from contentfilter.decision import format_level
+from contentfilter.case import Case
 from contentfilter.doctor import Diagnosis, State
 from contentfilter.finding import Finding, Kind
 from contentfilter.mime import Part
-from contentfilter.pipeline import Case
 from contentfilter.printable import printable
+from contentfilter.score import format_level
 from contentfilter.unpack.unpacked import Member
 from contentfilter.verdict import Action
 
@@ -47,11 +47,13 @@ def case_values(case: Case) -> dict[str, Any]:
                 "quarantine": verdict.quarantine,
                 "reply": str(verdict.reply) if verdict.reply else None,
                 "reasons": list(verdict.reasons),
-                "tag_level": _number(policy.tag_level),
-                "tag2_level": _number(policy.tag2_level),
-                "kill_level": _number(policy.kill_level),
+                "tag_level": _number(effective.policy.tag_level),
+                "tag2_level": _number(effective.policy.tag2_level),
+                "kill_level": _number(effective.policy.kill_level),
             }
-            for recipient, policy, verdict in zip(case.envelope.recipients, case.policies, case.verdicts, strict=True)
+            for recipient, effective, verdict in zip(
+                case.envelope.recipients, case.effective, case.verdicts, strict=True
+            )
         ],
     }
 

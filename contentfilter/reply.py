@@ -49,6 +49,10 @@ class Reply:
         """5xx: the sender gives up and reports."""
         return self.code >= 500
 
+    def completed(self, other: Reply) -> Reply:
+        """The same with the enhanced code and text of another where it has none."""
+        return replace(self, enhanced=self.enhanced or other.enhanced, text=self.text or other.text)
+
     def saying(self, text: str) -> Reply:
         """The same codes with another text."""
         return replace(self, text=text)
@@ -71,6 +75,7 @@ QUARANTINED = Reply(250, "2.7.0", "Ok, quarantined")
 REJECTED = Reply(554, "5.7.0", "Refused by policy")
 REJECTED_VIRUS = Reply(554, "5.7.0", "Refused: the message contains a virus")
 REJECTED_BANNED = Reply(554, "5.7.0", "Refused: the message contains an attachment of a kind that is not accepted here")
+REJECTED_RULE = Reply(550, "5.7.1", "Refused: the message content is not accepted here")
 REJECTED_UNCHECKED = Reply(554, "5.7.0", "Refused: the message holds content that cannot be inspected")
 REJECTED_SPAM = Reply(554, "5.7.0", "Refused: the message looks like spam")
 REJECTED_BAD_HEADER = Reply(554, "5.6.0", "Refused: the message header is not well formed")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
 from contentfilter.finding import Test
+from contentfilter.message import Replacement
 from contentfilter.reply import Reply
 
 
@@ -18,8 +19,10 @@ class Category(IntEnum):
     SPAMMY = 3
     SPAM = 4
     UNCHECKED = 5
-    BANNED = 6
-    VIRUS = 7
+    RULE = 6
+    """A local rule says what to do with it."""
+    BANNED = 7
+    VIRUS = 8
 
     @property
     def word(self) -> str:
@@ -34,7 +37,7 @@ class Category(IntEnum):
     @property
     def names_matter(self) -> bool:
         """Whether the log line says what was found: the virus, the attachment, the defect."""
-        return self in (Category.VIRUS, Category.BANNED, Category.UNCHECKED, Category.BAD_HEADER)
+        return self in (Category.VIRUS, Category.BANNED, Category.RULE, Category.UNCHECKED, Category.BAD_HEADER)
 
 
 _LOG_WORDS = {Category.VIRUS: "INFECTED"}
@@ -66,7 +69,8 @@ class Marking:
     """What is written into the header of a message that passes. Recipients with equal markings share a reinjection.
 
     virus_scanned: clamd really scanned it; alert: the value of X-Contentfilter-Alert;
-    subject_tag: put before the subject; quarantine_id: the copy that was also kept, if any.
+    subject_tag: put before the subject; quarantine_id: the copy that was also kept, if any;
+    edits: what local rules change in the header.
     """
 
     virus_scanned: bool = False
@@ -74,6 +78,21 @@ class Marking:
     alert: str | None = None
     subject_tag: str = ""
     quarantine_id: str | None = None
+    edits: tuple[Replacement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a message that passes goes.
+
+    next_hop: an address other than the site's, "" for that; extension: put behind the delimiter of the recipient's
+    address; redirect: an address in place of the recipient's; bcc: addresses that get it as well.
+    """
+
+    next_hop: str = ""
+    extension: str = ""
+    redirect: str = ""
+    bcc: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +100,10 @@ class Verdict:
     """The decision for one recipient.
 
     category: the one that decided (the gravest that withholds, else the gravest present). reply: what to answer when
-    the message is withheld; a message that passes gets the next hop's reply. reasons are for people and not compared.
+    the message is withheld; a message that passes gets the next hop's reply. route: where it goes if it passes.
+    reasons are for people and not compared; local: whether the recipient is one of ours, whom notices may reach;
+    score: in SpamAssassin points, with what rules and lists add, None if nobody scored;
+    shadowed: what would have been done, where the policy only tries that.
     """
 
     category: Category
@@ -89,4 +111,8 @@ class Verdict:
     marking: Marking = Marking()
     quarantine: bool = False
     reply: Reply | None = None
+    route: Route = Route()
     reasons: tuple[str, ...] = field(default=(), compare=False)
+    local: bool = True
+    score: float | None = None
+    shadowed: Verdict | None = field(default=None, compare=False)

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import uvloop
 
@@ -26,6 +27,7 @@ from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Pipeline, Site
 from contentfilter.policy.lookup import Policies, Ways
 from contentfilter.policy.toml import TomlSource
+from contentfilter.routes import Routes
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
 from quarantine.store import Quarantine
@@ -42,11 +44,11 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    next_hop = next_hop_for(config)
+    routes = routes_for(config)
     box = box_for(config)
     with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
         await box.start()
-    pipeline = pipeline_for(config, next_hop, box)
+    pipeline = pipeline_for(config, routes, box)
     listener = Listener(pipeline.handle, intake_settings(config))
     serving = [asyncio.create_task(listener.serve(sock)) for sock in sockets]
     os.write(ready, b"r")
@@ -55,13 +57,13 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     await listener.drain(config.drain_timeout)
     await asyncio.gather(*serving)
     await box.close()
-    await next_hop.close()
+    await routes.close()
 
 
-def pipeline_for(config: Config, next_hop: NextHop, box: Box) -> Pipeline:
+def pipeline_for(config: Config, routes: Routes, box: Box) -> Pipeline:
     """The journey, with everybody who has a part in it."""
     quarantine = Quarantine(config.quarantine.directory, config.quarantine.database)
-    return Pipeline(site_for(config), policies_for(config), inspectors_for(config), next_hop, quarantine, box=box)
+    return Pipeline(site_for(config), policies_for(config), inspectors_for(config), routes, quarantine, box=box)
 
 
 def box_for(config: Config) -> Box:
@@ -105,6 +107,7 @@ def site_for(config: Config) -> Site:
             seconds=config.limits.mime_seconds,
         ),
         on_failure={"clamd": config.clamav.on_failure, "spamd": config.spamassassin.on_failure},
+        recipient_delimiter=config.domains.recipient_delimiter,
     )
 
 
@@ -150,8 +153,14 @@ def spamd_for(config: Config) -> SpamdInspector:
     )
 
 
+def routes_for(config: Config) -> Routes:
+    """The ways out."""
+    settings = next_hop_settings(config)
+    return Routes(NextHop(settings), lambda address: NextHop(replace(settings, address=address)))
+
+
 def next_hop_for(config: Config) -> NextHop:
-    """The way out."""
+    """The way out of everybody whose policy names no other."""
     return NextHop(next_hop_settings(config))
 
 

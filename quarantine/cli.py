@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from contentfilter.config import Config
 from contentfilter.errors import FilterError
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.printable import printable
+from contentfilter.routes import Routes
 from contentfilter.verdict import Category
 from quarantine import command, view
 from quarantine.command import Address, Age, Moment, Size, SysexitsGroup, common_options
@@ -141,7 +143,7 @@ async def _release_all(
     settings = NextHopSettings(
         table.address, config.hostname, table.connect_timeout, table.command_timeout, table.data_timeout
     )
-    way = NextHop(settings)
+    way = Routes(NextHop(settings), lambda address: NextHop(replace(settings, address=address)))
     outcomes: list[tuple[str, Outcome | FilterError]] = []
     try:
         with command.progress_bar("Releasing") as progress:
@@ -153,7 +155,7 @@ async def _release_all(
     return outcomes
 
 
-async def _release_one(quarantine: Quarantine, way: NextHop, mail_id: str, manner: Manner) -> Outcome | FilterError:
+async def _release_one(quarantine: Quarantine, way: Routes, mail_id: str, manner: Manner) -> Outcome | FilterError:
     try:
         return await release_item(quarantine, way, mail_id, manner)
     except FilterError as error:

@@ -34,7 +34,8 @@ class State(Enum):
 class Withheld:
     """One recipient for whom the item is kept, as a rule instead of delivery.
 
-    changed_at: when the state last changed, seconds since the epoch.
+    changed_at: when the state last changed, seconds since the epoch; next_hop: where a release for this recipient
+    goes, "" for the site's next hop.
     """
 
     recipient: Recipient
@@ -43,6 +44,7 @@ class Withheld:
     reasons: tuple[str, ...] = ()
     state: State = State.PENDING
     changed_at: float | None = None
+    next_hop: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,7 @@ def _withheld(values: Mapping[str, Any]) -> Withheld:
         reasons=tuple(values["reasons"]),
         state=State(values["state"]),
         changed_at=values["changed_at"],
+        next_hop=values.get("next_hop", ""),  # not in records of the first version
     )
 
 

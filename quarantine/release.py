@@ -28,10 +28,10 @@ from quarantine.wrapping import release_mark, wrap
 
 
 class Way(Protocol):
-    """The way out, as :class:`contentfilter.next_hop.NextHop` offers it."""
+    """The way out, as :class:`contentfilter.routes.Routes` offers it."""
 
     async def send(
-        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int
+        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
     ) -> tuple[Reply, ...]:
         """One reply per recipient."""
         ...
@@ -87,13 +87,29 @@ async def release(quarantine: Quarantine, way: Way, mail_id: str, manner: Manner
             return Outcome(mail_id, already=tuple(one.recipient.address for one in record.withheld))
         with await asyncio.to_thread(quarantine.open_message, record) as message:
             out = _outgoing(record, message, recipients, manner)
-            replies = await way.send(out.envelope, recipients, out.content, out.size)
-        # Nothing is awaited between the replies and the mark: being cancelled here would send it twice.
-        if manner.to is None:
-            reached = [position for position, reply in zip(positions, replies, strict=True) if reply.positive]
-            _mark(quarantine, item, record, reached)
+            if manner.to is not None:
+                replies = await way.send(out.envelope, recipients, out.content, out.size)
+            else:
+                replies = await _send_and_mark(quarantine, way, item, positions, out)
     sent = zip((recipient.address for recipient in recipients), replies, strict=True)
     return Outcome(mail_id, tuple(sent), _others(record, positions) if manner.to is None else ())
+
+
+async def _send_and_mark(
+    quarantine: Quarantine, way: Way, item: Item, positions: Sequence[int], out: _Outgoing
+) -> tuple[Reply, ...]:
+    """To each by the next hop of his own. The replies in the order of the positions."""
+    record = item.record()
+    of_position: dict[int, Reply] = {}
+    for via in dict.fromkeys(record.withheld[position].next_hop for position in positions):
+        group = [position for position in positions if record.withheld[position].next_hop == via]
+        recipients = [record.withheld[position].recipient for position in group]
+        replies = await way.send(out.envelope, recipients, out.content, out.size, via)
+        # Nothing is awaited between the replies and the mark: being cancelled here would send it twice.
+        of_position |= zip(group, replies, strict=True)
+        reached = [position for position in group if of_position[position].positive]
+        record = _marked(quarantine, item, record, reached)
+    return tuple(of_position[position] for position in positions)
 
 
 def _chosen(record: Record, manner: Manner) -> list[int]:
@@ -105,14 +121,16 @@ def _others(record: Record, positions: Sequence[int]) -> tuple[str, ...]:
     return tuple(one.recipient.address for position, one in enumerate(record.withheld) if position not in positions)
 
 
-def _mark(quarantine: Quarantine, item: Item, record: Record, reached: Sequence[int]) -> None:
+def _marked(quarantine: Quarantine, item: Item, record: Record, reached: Sequence[int]) -> Record:
     if not reached:
-        return
+        return record
+    marked = record.released(reached, time.time())
     try:
-        quarantine.update(item, record.released(reached, time.time()))
+        quarantine.update(item, marked)
     except QuarantineError as error:
         whom = ", ".join(f"<{record.withheld[position].recipient.address}>" for position in reached)
         raise QuarantineError(f"item {record.id} was sent to {whom}, but could not be marked: {error}") from error
+    return marked
 
 
 def _outgoing(record: Record, message: Message, recipients: tuple[Recipient, ...], manner: Manner) -> _Outgoing:

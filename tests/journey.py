@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from contentfilter.decision import OnFailure
@@ -20,6 +20,7 @@ from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Opening, Pipeline, Site
 from contentfilter.policy.settings import Policy
+from contentfilter.routes import Routes
 from contentfilter.unpack.unpacked import NOTHING, Unpacked
 from contentfilter.verdict import Action
 from quarantine.index import Query
@@ -176,11 +177,13 @@ async def journey(
         on_failure=on_failure or {},
     )
     async with FakeNextHop(script) as hop:
-        next_hop = NextHop(
-            NextHopSettings(hop.address, HOST, connect_timeout=5.0, command_timeout=patience, data_timeout=patience)
+        settings = NextHopSettings(
+            hop.address, HOST, connect_timeout=5.0, command_timeout=patience, data_timeout=patience
         )
-        pipeline = Pipeline(site, policies, inspectors, next_hop, quarantine, box=box or Unopened())
+        next_hop = NextHop(settings)
+        routes = Routes(next_hop, lambda address: NextHop(replace(settings, address=address)))
+        pipeline = Pipeline(site, policies, inspectors, routes, quarantine, box=box or Unopened())
         async with open_door(directory, pipeline.handle, patience=5.0) as door:
             yield Journey(door, hop, quarantine, next_hop)
-        await next_hop.close()
+        await routes.close()
     quarantine.close()

@@ -5,21 +5,16 @@ from __future__ import annotations
 import pytest
 
 from contentfilter import reply
-from contentfilter.decision import (
-    Evidence,
-    OnFailure,
-    Outcome,
-    as_told,
-    copy_is_void,
-    decide,
-    format_level,
-    must_wait,
-    single_reply,
-)
+from contentfilter.decision import Evidence, OnFailure
+from contentfilter.decision import decide as decide_effective
 from contentfilter.envelope import Recipient
 from contentfilter.finding import Finding, Kind, Test
+from contentfilter.outcome import Outcome, as_told, copy_is_void, must_wait, single_reply
+from contentfilter.policy.entry import Effective
+from contentfilter.policy.lists import ListEntry
 from contentfilter.policy.settings import Policy
 from contentfilter.reply import Reply
+from contentfilter.score import format_level
 from contentfilter.verdict import Action, Category, Verdict
 
 VIRUS = Finding(Kind.VIRUS, "clamd", "Eicar-Test-Signature", "2")
@@ -29,6 +24,10 @@ BAD_HEADER = Finding(Kind.BAD_HEADER, "header", "8bit: Subject")
 CLAMD_FAILED = Finding(Kind.FAILURE, "clamd", "timeout")
 SPAMD_FAILED = Finding(Kind.FAILURE, "spamd", "timeout")
 BANNED_FAILED = Finding(Kind.FAILURE, "banned", "unforeseen error")
+
+
+def decide(evidence: Evidence, policy: Policy, *, local: bool, listing: ListEntry | None = None) -> Verdict:
+    return decide_effective(evidence, Effective(policy, (), listing), local=local)
 
 
 def spam(score: float, user: str = "") -> Finding:

@@ -19,9 +19,11 @@ contentfilter.mime contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text
 contentfilter.unpack
 contentfilter.policy contentfilter.inspectors
-contentfilter.decision contentfilter.fields contentfilter.config
-contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.notice contentfilter.maillog
+contentfilter.score contentfilter.decision contentfilter.outcome contentfilter.fields contentfilter.config
+contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.routes
+contentfilter.notice contentfilter.maillog
 quarantine
+contentfilter.case
 contentfilter.pipeline
 contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.dump contentfilter.presentation
 contentfilter.cli quarantine.cli
@@ -31,7 +33,14 @@ LAYERS = FROM_THE_TOP.split()
 
 MODULES = sorted(path for package in ("contentfilter", "quarantine") for path in (ROOT / package).rglob("*.py"))
 
-PURE = ("contentfilter.mime", "contentfilter.decision", "contentfilter.fields", "contentfilter.policy.settings")
+PURE = (
+    "contentfilter.mime",
+    "contentfilter.decision",
+    "contentfilter.score",
+    "contentfilter.outcome",
+    "contentfilter.fields",
+    "contentfilter.policy.settings",
+)
 IO = {"asyncio", "socket", "subprocess", "selectors", "ssl", "multiprocessing", "threading"}
 
 

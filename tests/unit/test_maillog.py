@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from contentfilter import maillog, reply
-from contentfilter.decision import Outcome
 from contentfilter.envelope import Client, Envelope, Recipient
 from contentfilter.errors import QuarantineError
+from contentfilter.outcome import Outcome
 from contentfilter.reply import Reply
 from contentfilter.verdict import Action, Category, Verdict
 
 BOB, CAROL = Recipient("bob@example.org"), Recipient("carol@example.org")
 ENVELOPE = Envelope("a@y.example", (BOB, CAROL), client=Client(addr="192.0.2.7", ident="4XyZ"))
-FACTS = maillog.Facts("mailid", ENVELOPE, "<1@y>", 1234, 7.25)
+FACTS = maillog.Facts("mailid", ENVELOPE, "<1@y>", 1234)
 OK = Reply(250, "2.0.0", "Ok: queued as ABC")
 PASS = Verdict(Category.CLEAN, Action.PASS)
 HEAD = "[192.0.2.7] <a@y.example> -> "
@@ -78,7 +79,9 @@ def test_a_line_for_each_outcome(
     given: list[tuple[Recipient, Verdict, Reply]], lines: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "contentfilter"):
-        maillog.judged(FACTS, [Outcome(*one) for one in given], 12)
+        maillog.judged(
+            FACTS, [Outcome(who, replace(verdict, score=7.25), answer) for who, verdict, answer in given], 12
+        )
     assert [record.getMessage() for record in caplog.records] == [f"(mailid) {line}" for line in lines]
 
 
@@ -87,7 +90,7 @@ def test_many_recipients_go_on_several_lines_and_each_is_named_once(caplog: pyte
     addresses = [recipient.address for recipient in recipients]
     envelope = Envelope("a@y.example", recipients)
     with caplog.at_level(logging.INFO, "contentfilter"):
-        maillog.judged(maillog.Facts("mailid", envelope, "", 9, None), [Outcome(r, PASS, OK) for r in recipients], 1)
+        maillog.judged(maillog.Facts("mailid", envelope, "", 9), [Outcome(r, PASS, OK) for r in recipients], 1)
         maillog.undecided("mailid", envelope, QuarantineError("full"))
         maillog.reported("mailid", "a@y.example", addresses)
         maillog.unreported("mailid", addresses, "no", "mailid")
@@ -97,8 +100,19 @@ def test_many_recipients_go_on_several_lines_and_each_is_named_once(caplog: pyte
     assert [line.endswith("size: 9, queued_as: ABC, 1 ms") for line in caplog.messages[:3]] == [True] * 3
 
 
+def test_each_score_has_its_line_and_what_is_only_tried_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    spam = Verdict(Category.SPAM, Action.DISCARD, quarantine=True, score=9.0)
+    tried = Verdict(Category.SPAM, Action.PASS, score=9.0, shadowed=spam)
+    with caplog.at_level(logging.INFO, "contentfilter"):
+        maillog.judged(FACTS, [Outcome(BOB, tried, OK), Outcome(CAROL, replace(PASS, score=1.5), OK)], 12)
+    first, second = caplog.messages
+    assert "Passed SPAM [shadow: Blocked], " in first
+    assert "Hits: 9, " in first
+    assert "Hits: 1.5, " in second
+
+
 def test_what_is_not_known_is_not_said(caplog: pytest.LogCaptureFixture) -> None:
-    facts = maillog.Facts("mailid", Envelope("", (BOB,)), "", 9, None)
+    facts = maillog.Facts("mailid", Envelope("", (BOB,)), "", 9)
     with caplog.at_level(logging.INFO, "contentfilter"):
         maillog.judged(facts, [Outcome(BOB, PASS, OK)], 1)
     assert caplog.messages == ["(mailid) Passed CLEAN, <> -> <bob@example.org>, Hits: -, size: 9, queued_as: ABC, 1 ms"]
@@ -107,7 +121,7 @@ def test_what_is_not_known_is_not_said(caplog: pytest.LogCaptureFixture) -> None
 def test_nothing_from_outside_makes_a_line_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
     evil = "x\r\n(id) Passed CLEAN\x1b[2J\u202e\u2028"
     envelope = Envelope(evil, (Recipient(evil),), client=Client(addr=evil, ident=evil))
-    facts = maillog.Facts("mailid", envelope, evil, 9, None)
+    facts = maillog.Facts("mailid", envelope, evil, 9)
     refused = Verdict(Category.VIRUS, Action.PASS, reasons=(f"virus: {evil}",))
     with caplog.at_level(logging.INFO, "contentfilter"):
         maillog.judged(facts, [Outcome(Recipient(evil), refused, Reply(550, "5.0.0", evil))], 1)
@@ -122,7 +136,7 @@ def test_nothing_from_outside_makes_a_line_of_its_own(caplog: pytest.LogCaptureF
 
 def test_long_words_are_cut(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "contentfilter"):
-        maillog.judged(maillog.Facts("mailid", ENVELOPE, "x" * 10_000, 9, None), [Outcome(BOB, PASS, OK)], 1)
+        maillog.judged(maillog.Facts("mailid", ENVELOPE, "x" * 10_000, 9), [Outcome(BOB, PASS, OK)], 1)
     assert len(caplog.messages[0]) < 600
 
 

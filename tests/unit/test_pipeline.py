@@ -44,7 +44,7 @@ class Way:
     sent: list[tuple[Envelope, list[str], bytes, int]] = field(default_factory=list)
 
     async def send(
-        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int
+        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
     ) -> tuple[Reply, ...]:
         raw = b"".join(bytes(piece) for piece in content())
         self.sent.append((envelope, [one.address for one in recipients], raw, size))
@@ -137,11 +137,11 @@ async def test_groups_that_are_not_sent_in_time_come_again(caplog: pytest.LogCap
 
     class Slow(Way):
         async def send(
-            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
         ) -> tuple[Reply, ...]:
             if recipients == [CAROL]:
                 await asyncio.Event().wait()
-            return await super().send(envelope, recipients, content, size)
+            return await super().send(envelope, recipients, content, size, via)
 
     it = made(
         Scripted("spamd", findings=(Finding(Kind.SPAM, "spamd", "spam score", score=5.0),)),
@@ -159,7 +159,7 @@ async def test_who_is_cut_off_before_the_answer_leaves_no_copy() -> None:
 
     class Hanging(Way):
         async def send(
-            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
         ) -> tuple[Reply, ...]:
             reached.set()
             await asyncio.Event().wait()

@@ -16,6 +16,7 @@ from contentfilter.envelope import Envelope, Recipient
 from contentfilter.errors import QuarantineError
 from contentfilter.next_hop import Content, NextHop, NextHopSettings
 from contentfilter.reply import Reply
+from contentfilter.routes import Routes
 from contentfilter.verdict import Action
 from quarantine.errors import ItemBusyError, ItemDamagedError, UnknownIdError
 from quarantine.index import Query
@@ -44,7 +45,7 @@ class Taker:
         self.sent: list[tuple[Envelope, tuple[str, ...], bytes]] = []
 
     async def send(
-        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int
+        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
     ) -> tuple[Reply, ...]:
         whole = b"".join(bytes(piece) for piece in content())
         assert len(whole) == size
@@ -71,7 +72,8 @@ def three(quarantine: Quarantine) -> Record:
 
 async def through(hop: FakeNextHop, quarantine: Quarantine, record: Record, manner: Manner = PLAIN) -> list[int]:
     """Release over SMTP; the codes of the replies."""
-    way = NextHop(NextHopSettings(hop.address, "filter.example.org"))
+    hop_settings = NextHopSettings(hop.address, "filter.example.org")
+    way = Routes(NextHop(hop_settings), lambda address: NextHop(replace(hop_settings, address=address)))
     try:
         outcome = await release(quarantine, way, record.id, manner)
     finally:

@@ -68,5 +68,5 @@ def test_the_way_in() -> None:
 async def test_the_delimiter_is_the_sites() -> None:
     text = '[domains]\nrecipient_delimiter = "-"\n[policy."bob@example.org"]\nkill_level = 1.5'
     policies = worker.policies_for(config.parse(text, "test"))
-    assert (await policies.of("bob-lists@example.org")).kill_level == 1.5
-    assert (await policies.of("bob+lists@example.org")).kill_level != 1.5
+    assert (await policies.of("bob-lists@example.org")).policy.kill_level == 1.5
+    assert (await policies.of("bob+lists@example.org")).policy.kill_level != 1.5

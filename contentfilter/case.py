@@ -1,0 +1,68 @@
+"""A case: one message and all that is known and decided about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from contentfilter.decision import Evidence
+from contentfilter.envelope import Envelope, Recipient
+from contentfilter.finding import Kind
+from contentfilter.message import Message
+from contentfilter.mime import Tree
+from contentfilter.policy.entry import Effective
+from contentfilter.reply import Reply
+from contentfilter.unpack.unpacked import NOTHING, Unpacked
+from contentfilter.verdict import Action, Marking, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What the copies of one group have in common: what is written into them and where they go."""
+
+    marking: Marking
+    next_hop: str = ""
+    bcc: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One message and all that is known of it. effective and verdicts stand in the order of the envelope's recipients.
+
+    Whoever has a case closes what was opened for it.
+    """
+
+    mail_id: str
+    envelope: Envelope
+    message: Message
+    tree: Tree
+    evidence: Evidence
+    effective: tuple[Effective, ...]
+    verdicts: tuple[Verdict, ...]
+    opened: Unpacked = NOTHING
+
+    @property
+    def score(self) -> float | None:
+        """The spam score by the configured preferences, or the first there is; None if nobody scored."""
+        scores = [finding for finding in self.evidence.findings if finding.kind is Kind.SPAM]
+        return min(scores, key=lambda finding: finding.user != "").score if scores else None
+
+    @property
+    def recipients(self) -> list[tuple[Recipient, Verdict]]:
+        """Each recipient with his verdict."""
+        return list(zip(self.envelope.recipients, self.verdicts, strict=True))
+
+    def text(self, name: str) -> str:
+        """The decoded value of a field of the header, "" if it has none."""
+        field = self.tree.header.get(name)
+        return field.text if field else ""
+
+    def groups(self, replies: Sequence[Reply | None]) -> dict[Copy, list[int]]:
+        """The recipients still to be served, by what their copy of the message looks like and where it goes."""
+        groups: dict[Copy, list[int]] = {}
+        for index, verdict in enumerate(self.verdicts):
+            if verdict.action is Action.PASS and replies[index] is None:
+                marking = replace(verdict.marking, quarantine_id=self.mail_id if verdict.quarantine else None)
+                copy = Copy(marking, verdict.route.next_hop, verdict.route.bcc)
+                groups.setdefault(copy, []).append(index)
+        return groups

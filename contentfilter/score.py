@@ -1,0 +1,48 @@
+"""The spam score of a message for one recipient: what the scanner says, and what local rules and lists add. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contentfilter.finding import Finding, Kind, Test
+from contentfilter.policy.entry import Effective
+from contentfilter.policy.lists import Effect
+
+_OF_A_LIST = {Effect.ALLOW: "SENDER_ALLOWED", Effect.DENY: "SENDER_DENIED", Effect.SCORE: "SENDER_SCORED"}
+"""How X-Spam-Status names what a list says."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpamScore:
+    """points: SpamAssassin's; tests: what they come from."""
+
+    points: float
+    tests: tuple[Test, ...] = ()
+    autolearn: str = "no"
+
+
+def spam_score(findings: Sequence[Finding], effective: Effective) -> SpamScore | None:
+    """The sum, None if nobody had anything to say. findings: those that concern the recipient."""
+    scanned = next((finding for finding in findings if finding.kind is Kind.SPAM), None)
+    scored = [finding for finding in findings if finding.kind is Kind.RULE and finding.score]
+    listing = effective.listing
+    if scanned is None and not scored and listing is None:
+        return None
+    points = sum(finding.score for finding in scored)
+    tests = tuple(test for finding in scored for test in finding.tests)
+    if scanned is not None:
+        points, tests = points + scanned.score, scanned.tests + tests
+    if listing is not None:
+        added = listing.score if listing.effect is Effect.SCORE else None
+        points, tests = points + (added or 0.0), (*tests, Test(_OF_A_LIST[listing.effect], added))
+    # Scores have few decimals; their sum in binary is not to fall short of a level for a rounding error.
+    return SpamScore(round(points, 6), tests, scanned.autolearn if scanned else "no")
+
+
+def format_level(level: float) -> str:
+    """A score or level for people and header fields; TOML's inf and -inf as amavis users write them."""
+    if math.isinf(level):
+        return "9999" if level > 0 else "-9999"
+    return f"{round(level, 3):g}"
