@@ -17,6 +17,8 @@ import click
 from contentfilter import config as configuration
 from contentfilter import maillog
 from contentfilter.command import config_option, fail, json_option, load, print_json
+from contentfilter.commands.completion import completion, use_our_bash
+from contentfilter.commands.groups import lists_group, policy_group
 from contentfilter.config import Config
 from contentfilter.envelope import Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError
@@ -29,6 +31,10 @@ _READ = 1 << 20
 @click.version_option(version("contentfilter"), prog_name="contentfilter")
 def cli() -> None:
     """A mail content filter behind Postfix."""
+
+
+for command in (policy_group, lists_group, completion):
+    cli.add_command(command)
 
 
 @cli.command()
@@ -217,6 +223,7 @@ def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> Non
 
 def main() -> None:
     """Run the command; no traceback for what a user or the system can put right."""
+    use_our_bash()
     try:
         cli.main(prog_name="contentfilter", standalone_mode=False)
     except click.UsageError as error:

@@ -44,4 +44,9 @@ def load(path: Path | None) -> Config:
 
 def print_json(values: Any) -> None:
     """One JSON document on stdout. ASCII only, so that nothing in it drives a terminal."""
-    click.echo(json.dumps(values, indent=2, allow_nan=False))
+    click.echo(json_text(values), nl=False)
+
+
+def json_text(values: Any) -> str:
+    """One JSON document in ASCII, with a line end."""
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"

@@ -25,7 +25,9 @@ from contentfilter.intake.settings import IntakeSettings
 from contentfilter.mime import Limits
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Pipeline, Site
-from contentfilter.policy.lookup import Policies, Ways
+from contentfilter.policy.database import PolicyDatabase
+from contentfilter.policy.lookup import Policies, PolicySource, Ways
+from contentfilter.policy.sql import SqlSource
 from contentfilter.policy.toml import TomlSource
 from contentfilter.routes import Routes
 from contentfilter.unpack.box import Box, BoxSettings
@@ -115,7 +117,12 @@ def policies_for(config: Config) -> Policies:
     """Where recipients' settings come from."""
     domains = config.domains
     ways = Ways(domains.recipient_delimiter, case_sensitive=domains.case_sensitive)
-    return Policies(config.default_policy, [TomlSource(config.entries, config.listed)], ways=ways, banks=config.banks)
+    timeout = config.policies.timeout
+    sources: list[PolicySource] = [
+        SqlSource(PolicyDatabase(config.policies.database, timeout=timeout), timeout=timeout),
+        TomlSource(config.entries, config.listed),
+    ]
+    return Policies(config.default_policy, sources, ways=ways, banks=config.banks)
 
 
 def inspectors_for(config: Config) -> tuple[Inspector, ...]:

@@ -117,8 +117,12 @@ def unquoted(text: str) -> str:
 
 def quoted_if_needed(text: str) -> str:
     """A text for a cell: in TOML's quotes if it could be a formula for a spreadsheet, or could get lost there."""
-    if text and text == text.strip() and text.isprintable() and not text.startswith(_FORMULA):
-        return text
+    safe = text and text == text.strip() and text.isprintable() and not text.startswith(_FORMULA)
+    return text if safe else in_quotes(text)
+
+
+def in_quotes(text: str) -> str:
+    """A text in quotes, as TOML has it."""
     return tomli_w.dumps({"v": text}).partition(" = ")[2].removesuffix("\n")
 
 
@@ -185,6 +189,8 @@ def choices(name: str) -> tuple[str, ...]:
     return tuple(str(member.value) for member in type(default)) if isinstance(default, Enum) else ()
 
 
+_FIRST_MOMENT = datetime(2, 1, 1, tzinfo=UTC).timestamp()
+_LAST_MOMENT = datetime(9998, 12, 31, tzinfo=UTC).timestamp()
 _WHEN = "must be a date such as 2026-12-31, or a date and time such as 2026-12-31T18:00"
 
 
@@ -201,7 +207,8 @@ def expiry(value: object) -> float:
 
 
 def plain_expiry(seconds: float) -> date | datetime:
-    """The moment as TOML has it: a date where it is the end of one, else in UTC."""
+    """The moment as TOML has it: a date where it is the end of one, else in UTC. There are years 2 to 9998."""
+    seconds = min(max(seconds, _FIRST_MOMENT), _LAST_MOMENT)
     last_day = datetime.fromtimestamp(seconds).date() - timedelta(days=1)
     return last_day if expiry(last_day) == seconds else datetime.fromtimestamp(seconds, UTC)
 
