@@ -120,11 +120,15 @@ def import_all(
 def _text(file: str) -> str:
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except OSError as error:
         fail(f"{file}: cannot be read: {error.strerror}", os.EX_NOINPUT)
     except UnicodeDecodeError as error:
         fail(f"{file}: is not UTF-8 (byte {error.start}); nothing was written", os.EX_DATAERR)
+    if text and not text.endswith(("\n", "\r")):
+        # A file that was cut off in its last value can look like a whole one.
+        fail(f"{file}: its last line has no end: is it complete? Nothing was written", os.EX_DATAERR)
+    return text
 
 
 def _refuse(file: str, problems: Sequence[Problem]) -> None:

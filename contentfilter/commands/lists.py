@@ -96,9 +96,7 @@ def _no_entry(config: Config, owner: str, subject: str, there: list[str]) -> str
 @click.command()
 @config_option
 @json_option
-@click.option(
-    "--all", "everything", is_flag=True, help="OWNER is a recipient: all lists that apply, those that win first."
-)
+@click.option("--all", "everything", is_flag=True, help="All lists that apply to the recipient OWNER, in order.")
 @click.argument("owner", default="", shell_complete=complete_keys)
 def show(path: Path | None, as_json: bool, everything: bool, owner: str) -> None:
     """The list entries of the database and of the configuration files.

@@ -102,10 +102,8 @@ def entry_values(entry: Entry, now: float, key: str | None = None) -> dict[str, 
 
 def entry_line(entry: Entry, now: float, key: str | None = None) -> str:
     """An entry with its settings, for people. key: if it is to be called otherwise."""
-    settings = " ".join(f"{name}={value_text(value)}" for name, value in entry.settings)
-    return (
-        f"{written_key(entry.key)}  {settings or '(sets nothing)'}  ({entry.source}{expiry_text(entry.expires, now)})"
-    )
+    settings = " ".join(f"{name}={value_text(value)}" for name, value in entry.settings) or "(sets nothing)"
+    return f"{key or written_key(entry.key)}  {settings}  ({entry.source}{expiry_text(entry.expires, now)})"
 
 
 def listed_values(entry: ListEntry, now: float) -> dict[str, Any]:

@@ -162,8 +162,8 @@ def test_a_domain_without_its_at_sign_is_refused_with_a_hint(key: str) -> None:
     )
 
 
-async def test_a_bare_user_with_a_dot_is_found() -> None:
-    got = config.parse('[policy."First.Last@"]\nkill_level = 3', "f")
+async def test_a_bare_user_with_a_dot_is_found(tmp_path: Path) -> None:
+    got = config.parse(f'state_directory = "{tmp_path}"\n[policy."First.Last@"]\nkill_level = 3', "f")
     policies = worker.policies_for(got)
     assert (await policies.of("first.last@any.example")).policy.kill_level == 3.0
     assert (await policies.of("last@any.example")).policy.kill_level == 6.9

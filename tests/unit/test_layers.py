@@ -26,6 +26,7 @@ quarantine
 contentfilter.case
 contentfilter.pipeline
 contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.dump contentfilter.presentation
+contentfilter.command contentfilter.commands
 contentfilter.cli quarantine.cli
 contentfilter.__main__ quarantine.__main__
 """

@@ -208,8 +208,8 @@ def problems_of_csv(*lines: str) -> list[str]:
             ["line 3: bob@x.org: stands at line 2 as well"],
         ),
         (["key,kill_level", "default,1"], [
-            "line 2: 'default': is [policy.default] of the configuration file: write \"@.\" for everybody, "
-            'or "default@" for the user of that name'
+            ("line 2: 'default': is [policy.default] of the configuration file: "
+             'write "@." for everybody, or "default@" for the user of that name')
         ]),
         (["type,key,subject,effect", "list,@.,@x.org,alow"], [
             "line 2: @.: effect: must be allow, deny, or a finite score such as -2.0, not 'alow'; did you mean allow?"
@@ -219,13 +219,13 @@ def problems_of_csv(*lines: str) -> list[str]:
         ]),
         (["type,key", "lists,@."], ["line 2: type: must be policy or list, not 'lists'"]),
         (["key,expires", "@.,31.12.2026"], [
-            "line 2: @.: expires: must be a date such as 2026-12-31, or a date and time such as 2026-12-31T18:00, "
-            "or never, not '31.12.2026'"
+            ("line 2: @.: expires: must be a date such as 2026-12-31, or a date and time such as 2026-12-31T18:00, "
+             "or never, not '31.12.2026'")
         ]),
         (["key,local,spam_action", "@.,maybe,discrad", "@x.org,yes,pass", "@y.org,si,pass"], [
             "line 2: @.: local: must be one of auto | yes | no, not 'maybe'",
-            "line 2: @.: spam_action: must be one of pass | discard | reject | defer, not 'discrad'; "
-            "did you mean discard?",
+            ("line 2: @.: spam_action: must be one of pass | discard | reject | defer, not 'discrad'; "
+             "did you mean discard?"),
             "line 4: @y.org: local: must be one of auto | yes | no, not 'si'",
         ]),
         (["type,key,subject,effect,local", "policy,@.,@x.org,,", "list,@.,@x.org,allow,yes"], [
