@@ -25,6 +25,8 @@ from contentfilter.errors import PolicyError
 _DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
 """The drivers that we install, where the URL names none."""
 
+_GRACE = 1.0
+"""Seconds more for a server that is well to say by itself that it took too long."""
 POOL = 4
 """Connections that a process keeps at most."""
 
@@ -35,9 +37,9 @@ def engine_for(url: str, timeout: float) -> Engine:
         parsed = make_url(url)
         parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
         backend = parsed.get_backend_name()
-        options: dict[str, Any] = {"connect_args": _connect_args(backend, timeout), "pool_timeout": timeout}
-        if backend != "sqlite" or parsed.database:
-            options |= {"pool_size": POOL, "max_overflow": 0}
+        options: dict[str, Any] = {"connect_args": _connect_args(backend, timeout)}
+        if backend != "sqlite" or sqlite_path(parsed):
+            options |= {"pool_size": POOL, "max_overflow": 0, "pool_timeout": timeout}
         engine = create_engine(parsed, **options)
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         # Not shown: the URL may have a password in it.
@@ -87,34 +89,59 @@ def _begin(connection: Any) -> None:
 
 
 def _cutter(timeout: float) -> Any:
-    from psycopg import Connection  # noqa: PLC0415 - an extra
+    from psycopg import Connection, OperationalError  # noqa: PLC0415 - an extra
 
     class CutConnection(Connection[Any]):
         """A connection that is cut when the server keeps us waiting: its own statement_timeout needs it to be well."""
 
         def wait(self, *args: Any, **kwargs: Any) -> Any:
-            timer = threading.Timer(timeout, _cut, [self.fileno()])
-            timer.daemon = True
-            timer.start()
+            watch = _Watch(self.fileno(), timeout + _GRACE)
             try:
                 return super().wait(*args, **kwargs)
+            except OperationalError as error:
+                if watch.has_cut:
+                    raise OperationalError(f"the server did not answer within {timeout:g} s") from error
+                raise
             finally:
-                timer.cancel()
+                watch.end()
 
     def connect(_dialect: Any, _record: Any, args: Any, parameters: Any) -> Any:
         connection = CutConnection.connect(*args, **parameters)
         milliseconds = max(1, int(timeout * 1000))
-        with connection.cursor() as cursor:
+        try:
             # Our own figures: nothing of this is anybody's input.
-            cursor.execute(f"SET statement_timeout = {milliseconds}")  # type: ignore[arg-type,unused-ignore]
-            cursor.execute(f"SET lock_timeout = {milliseconds}")  # type: ignore[arg-type,unused-ignore]
-        connection.commit()
+            for name in ("statement_timeout", "lock_timeout"):
+                connection.execute(f"SET {name} = {milliseconds}")  # type: ignore[arg-type,unused-ignore]
+            connection.commit()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     return connect
 
 
-def _cut(descriptor: int) -> None:
-    """Make the other thread, which waits for this socket, see its end."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as own:
-        own.shutdown(socket.SHUT_RDWR)
+class _Watch:
+    """Makes a thread that waits for a socket see its end after so many seconds, unless the watch ends before."""
+
+    def __init__(self, descriptor: int, seconds: float) -> None:
+        self.has_cut = False
+        self._descriptor = descriptor
+        self._ended = False
+        self._guard = threading.Lock()
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self) -> None:
+        """From now on the descriptor may be somebody else's."""
+        self._timer.cancel()
+        with self._guard:
+            self._ended = True
+
+    def _cut(self) -> None:
+        with self._guard, contextlib.suppress(OSError):
+            if not self._ended:
+                self.has_cut = True
+                with socket.socket(fileno=os.dup(self._descriptor)) as own:
+                    own.shutdown(socket.SHUT_RDWR)
