@@ -20,7 +20,7 @@ from contentfilter.command import config_option, fail, json_option, load, print_
 from contentfilter.commands.completion import completion, use_our_bash
 from contentfilter.commands.groups import lists_group, policy_group
 from contentfilter.config import Config
-from contentfilter.envelope import Envelope, Protocol, Recipient
+from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError
 from contentfilter.message import Message, Spool
 
@@ -81,12 +81,16 @@ def make_state_directory(config: Config, file: Path) -> None:
     help="Write every part and member into this new or empty directory, under numbers, with an index.json.",
 )
 @click.option("--rcpt", "rcpts", multiple=True, help="Envelope recipient; may be repeated. Default: postmaster.")
+@click.option("--client", default="", help="Address of the client that XFORWARD would tell of.")
+@click.option("--listener", default="", help="Which of [listen] addresses it comes in at; default: the first.")
 @click.argument("file", type=click.File("rb"))
 def check(
     *,
     path: Path | None,
     as_json: bool,
     mail_from: str,
+    client: str,
+    listener: str,
     dump_directory: Path | None,
     rcpts: tuple[str, ...],
     file: BinaryIO,
@@ -101,7 +105,13 @@ def check(
 
     config = load(path)
     maillog.set_up("stderr", "error")
-    envelope = Envelope(mail_from, tuple(Recipient(rcpt) for rcpt in rcpts or ("postmaster",)), protocol=Protocol.LMTP)
+    envelope = Envelope(
+        mail_from,
+        tuple(Recipient(rcpt) for rcpt in rcpts or ("postmaster",)),
+        client=Client(addr=client or None),
+        listener=listener or config.listen.addresses[0],
+        protocol=Protocol.LMTP,
+    )
     with tempfile.TemporaryDirectory(prefix="contentfilter-check-") as scratch, _spooled(file, scratch) as message:
         try:
             case = asyncio.run(_judge(_working_in(scratch, config), envelope, message))

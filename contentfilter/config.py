@@ -132,7 +132,7 @@ def _bank_name(name: str) -> str:
 
 def _expiry(value: object) -> object:
     """A date counts to its end, in local time; so does a date and time without an offset."""
-    return value if value is None or isinstance(value, float) else forms.expiry(value)
+    return None if value is None else forms.expiry(value)
 
 
 def _expiry_of_lists(value: object) -> object:
@@ -613,30 +613,34 @@ def _quoted(table: str) -> str:
     return table if table.replace("_", "").isalnum() else f'"{table}"'
 
 
+_NAMED_TABLES: Mapping[str, type[BaseModel]] = {"policy": PolicyTable, "list": ListTable, "bank": BankTable}
+"""Tables of which there may be any number, each with a name of its own."""
+
+
 def _nearest(key: str, tables: list[str]) -> str:
     model: type[BaseModel] = Config
-    if tables[:1] == ["policy"]:
-        model = Policy
-    else:
-        for table in tables:
-            annotation = model.model_fields[table].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
+    if tables[:1] and tables[0] in _NAMED_TABLES:
+        model, tables = _NAMED_TABLES[tables[0]], tables[2:]
+    for table in tables:
+        annotation = model.model_fields[table].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
     close = difflib.get_close_matches(key, model.model_fields, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(model.model_fields))}"
 
 
 def plain(table: BaseModel) -> dict[str, Any]:
     """A table as TOML values: what was configured, completed with every default."""
-    named = ((name, getattr(table, name)) for name in type(table).model_fields)
-    return {name: _plain_value(value) for name, value in named if value is not None}
+    values = ((name, getattr(table, name)) for name in type(table).model_fields)
+    return {name: _plain_value(value) for name, value in values if value is not None}
 
 
 def _plain_value(value: object) -> Any:
     if isinstance(value, BaseModel):
-        return plain(value)
+        # What a bank leaves out it leaves to others: written out with its default it would override them.
+        return _set_values(value) if type(value) is Policy else plain(value)
     if isinstance(value, Mapping):
-        return {key: plain(entry) if key == "default" else _set_values(entry) for key, entry in value.items()}
+        return {key: _plain_entry(key, entry) for key, entry in value.items()}
     if isinstance(value, tuple):
         return [_plain_value(item) for item in value]
     if isinstance(value, Enum):
@@ -646,20 +650,20 @@ def _plain_value(value: object) -> Any:
     return value if isinstance(value, bool | int | float | str) else str(value)
 
 
+def _plain_entry(key: str, entry: object) -> Any:
+    if not isinstance(entry, BaseModel):
+        return entry
+    return plain(entry) if key == "default" else _set_values(entry)
+
+
 def _set_values(entry: BaseModel) -> dict[str, Any]:
-    """What a table of recipients sets, without the defaults: they are not what applies where it says nothing."""
-    names = (name for name in sorted(entry.model_fields_set) if getattr(entry, name) is not None)
-    return {name: _set_value(name, getattr(entry, name)) for name in names}
-
-
-def _set_value(name: str, value: object) -> Any:
-    if isinstance(value, BaseModel):
-        return _set_values(value)
-    if isinstance(value, Mapping):
-        return {key: _set_value(name, item) for key, item in value.items()}
-    if name == "expires" and isinstance(value, float):
-        return datetime.fromtimestamp(value, UTC)
-    return _plain_value(value)
+    values = {name: _plain_value(getattr(entry, name)) for name in sorted(entry.model_fields_set)}
+    ends = values.get("expires")
+    if isinstance(ends, float):
+        values["expires"] = datetime.fromtimestamp(ends, UTC)
+    elif isinstance(ends, dict):
+        values["expires"] = {subject: datetime.fromtimestamp(end, UTC) for subject, end in ends.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def json_values(value: Any) -> Any:

@@ -147,6 +147,18 @@ def reported(mail_id: str, sender: str, recipients: Sequence[str]) -> None:
         _log.info("(%s) reported to <%s> as failed: %s", mail_id, safe(sender), some)
 
 
+def notified(mail_id: str, addresses: Sequence[str]) -> None:
+    """A notice about a message went out."""
+    for some in _recipients(addresses):
+        _log.info("(%s) notice sent to %s", mail_id, some)
+
+
+def not_notified(mail_id: str, addresses: Sequence[str], why: str) -> None:
+    """A notice about a message could not be sent; nothing else depends on it."""
+    for some in _recipients(addresses):
+        _log.warning("(%s) no notice to %s: %s", mail_id, some, safe(why))
+
+
 def unreported(mail_id: str, recipients: Sequence[str], why: str, quarantine_id: str) -> None:
     """Refused for recipients of whom no report may or can be sent: kept instead."""
     for some in _recipients(recipients):

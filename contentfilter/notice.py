@@ -1,185 +1,175 @@
-"""The delivery report that we write ourselves: to the sender, about the recipients that were refused.
+"""Notices: to recipients whose message was withheld, and to administrators who asked to be told. Pure.
 
-RFC 3464 (delivery status) in RFC 6522 (multipart/report), RFC 3461 (NOTIFY, RET, ENVID, ORCPT), RFC 3834
-(Auto-Submitted), RFC 6533 where an address is not ASCII. One is needed only where the dialog cannot say it: plain
-SMTP, some recipients accepted and some refused (see README "Design"). Everywhere else Postfix writes the bounce.
+RFC 3834: sent from the null sender, with Auto-Submitted, to addresses that a policy names or that are our own; never to
+a sender, who may be forged. One notice goes to all to whom it says the same.
 """
 
 from __future__ import annotations
 
-import secrets
 import textwrap
-from collections.abc import Iterator, Sequence
-from email.message import MIMEPart
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 
-from contentfilter import xtext
-from contentfilter.envelope import Envelope, Recipient
-from contentfilter.message import Message
+from contentfilter.case import Case
+from contentfilter.envelope import Recipient
+from contentfilter.outcome import Outcome
+from contentfilter.policy.entry import Effective
 from contentfilter.printable import printable
-from contentfilter.reply import Reply
+from contentfilter.verdict import Action, Category, Verdict
 
-RETURN_LIMIT = 100_000
-"""Bytes of a message that go back whole, and of a header that goes back at all."""
+MOST_NAMED = 50
+"""Recipients and findings that a notice names."""
+_LONGEST = 200
+"""Characters of anything from outside that a notice shows."""
 
-Refusal = tuple[Recipient, Reply]
+_WHY = {
+    Category.VIRUS: "it contains a virus",
+    Category.BANNED: "it contains an attachment of a kind that is not accepted",
+    Category.RULE: "a rule of this site says so",
+    Category.UNCHECKED: "it holds content that cannot be inspected, such as an encrypted archive",
+    Category.SPAM: "it looks like spam",
+    Category.BAD_HEADER: "its header is not well formed",
+    Category.OVERSIZED: "it is larger than you accept",
+}
+_DONE = {
+    Action.PASS: "delivered",
+    Action.DISCARD: "withheld",
+    Action.REJECT: "refused",
+    Action.DEFER: "deferred",
+}
 
-_TEXT = """\
-This is the mail system at {host}.
+_TO_RECIPIENTS = """\
+This is the content filter of {host}.
 
-Your message could not be delivered to {whom} below. This \
-report says nothing about recipients that it does not name.
-{about}
-{refusals}
+A message for you was {done}, because {why}.
 
-The reason is given with each address. If it does not help you, or if you think \
-it is wrong, write to postmaster@{host} and quote the reference {reference}.
+{facts}
+{found}
+{wanted}
 
-If you did not send this message, somebody else has used your address. You need \
-not do anything then.
+Nobody has answered the sender in your name.
+"""
 
-For the administrator: the status of each address in machine-readable form and \
-{returned} are attached.
+_KEPT = "A copy is kept in quarantine. If you expect this message, write to postmaster@{host} and quote {reference}."
+_GONE = "No copy was kept. If you expect this message, ask its sender; our reference is {reference}."
+
+_TO_ADMINISTRATOR = """\
+This is the content filter of {host}.
+
+{facts}
+{recipients}
+
+{found}
 """
 
 
-def failure_report(
-    envelope: Envelope,
-    refused: Sequence[Refusal],
-    message: Message,
-    *,
-    hostname: str,
-    mail_id: str,
-    with_body: bool,
-    subject: str = "",
-) -> bytes:
-    """The report as a message, lines ending in CRLF. Send it from the null sender to envelope.mail_from, as 8BITMIME.
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message of ours. recipients: who gets it; content: the whole message, lines ending in CRLF."""
 
-    refused: recipients with the reply that each would have got; those whose NOTIFY forbids a report are left out.
-    hostname: who reports; mail_id: our reference, which the log has too. with_body: whether the content may go back
-    at all (never a virus); even so it does only if RET=FULL asks for it and it is small. subject: decoded, for people.
+    recipients: tuple[Recipient, ...]
+    content: bytes
 
-    Raises ValueError for the null sender and if nobody is left to report: ask before (RFC 5321 section 4.5.5).
+    @property
+    def smtputf8(self) -> bool:
+        """Whether an address is not ASCII (RFC 6531)."""
+        return not all(one.address.isascii() for one in self.recipients)
+
+
+def notices(case: Case, outcomes: Sequence[Outcome], hostname: str) -> list[Notice]:
+    """What is to be told about a message whose outcomes are final. hostname: who we are.
+
+    outcomes: in the order of the case's recipients. Who will be tried again is told nothing yet.
     """
-    refused = [(recipient, answer) for recipient, answer in refused if recipient.wants_failure_report]
-    if not envelope.mail_from or not refused:
-        raise ValueError("there is nobody to report to, or nobody to report about")
-    whole = with_body and envelope.ret == "FULL" and len(message) <= RETURN_LIMIT
-    status = _delivery_status(envelope, refused, hostname)
-    parts = (
-        _explanation(envelope, refused, hostname, mail_id, subject, whole=whole),
-        _part("Delivery report", f"message/{_status_type(status)}", status.encode()),
-        _original(envelope, message, whole=whole),
+    final = [
+        (outcome, effective)
+        for outcome, effective in zip(outcomes, case.effective, strict=True)
+        if not outcome.reply.temporary and outcome.verdict.shadowed is None
+    ]
+    return [*_to_recipients(case, final, hostname), *_to_administrators(case, final, hostname)]
+
+
+Final = Sequence[tuple[Outcome, Effective]]
+
+
+def _to_recipients(case: Case, final: Final, hostname: str) -> Iterator[Notice]:
+    groups: dict[tuple[Verdict, tuple[str, ...]], list[Recipient]] = {}
+    for outcome, effective in final:
+        verdict = outcome.verdict
+        withheld = verdict.action in (Action.DISCARD, Action.REJECT)
+        if withheld and verdict.local and effective.policy.warns(verdict.category):
+            key = replace(verdict, reasons=()), verdict.reasons
+            groups.setdefault(key, []).append(Recipient(outcome.recipient.address, notify=("NEVER",)))
+    for (verdict, reasons), recipients in groups.items():
+        text = _TO_RECIPIENTS.format(
+            host=hostname,
+            done=_DONE[verdict.action],
+            why=_WHY.get(verdict.category, "of what it holds"),
+            facts=_facts(case),
+            found=_list("Found", reasons),
+            wanted=(_KEPT if verdict.quarantine else _GONE).format(host=hostname, reference=case.mail_id),
+        )
+        subject = f"A message for you was {_DONE[verdict.action]} [{case.mail_id}]"
+        yield Notice(tuple(recipients), _message(hostname, "undisclosed-recipients:;", subject, text))
+
+
+def _to_administrators(case: Case, final: Final, hostname: str) -> Iterator[Notice]:
+    groups: dict[str, list[Outcome]] = {}
+    for outcome, effective in final:
+        admin = effective.policy.admin(outcome.verdict.category)
+        if admin:
+            groups.setdefault(admin, []).append(outcome)
+    for admin, outcomes in groups.items():
+        gravest = max(outcome.verdict.category for outcome in outcomes)
+        text = _TO_ADMINISTRATOR.format(
+            host=hostname,
+            facts=f"{_facts(case)}\n  Client:    [{_short(case.envelope.client.addr or 'unknown')}]\n"
+            f"  Queue id:  {_short(case.envelope.client.ident or 'unknown')}\n  Reference: {case.mail_id}",
+            recipients=_list("Recipients", map(_fate, outcomes)),
+            found=_list("Found", dict.fromkeys(reason for one in outcomes for reason in one.verdict.reasons)),
+        )
+        subject = f"{gravest.log_word} from <{_short(case.envelope.mail_from)}> [{case.mail_id}]"
+        yield Notice((Recipient(admin, notify=("NEVER",)),), _message(hostname, f"<{admin}>", subject, text))
+
+
+def _fate(outcome: Outcome) -> str:
+    kept = ", kept in quarantine" if outcome.verdict.quarantine else ""
+    return f"<{outcome.recipient.address}> {_DONE[outcome.verdict.action]}{kept}"
+
+
+def _facts(case: Case) -> str:
+    return "\n".join(
+        (
+            f"  From:      <{_short(case.envelope.mail_from)}>",
+            f"  Subject:   {_short(case.text('subject'))}",
+            f"  Received:  {formatdate(case.envelope.received_at, localtime=True)}",
+            f"  Size:      {len(case.message)} bytes",
+        )
     )
-    boundary = f"report-{secrets.token_hex(16)}"
-    body = b"".join(b"--%b\r\n%b\r\n" % (boundary.encode(), part) for part in parts)
-    body += b"--%b--\r\n" % boundary.encode()
-    fields = _header(envelope.mail_from, hostname, _status_type(status), boundary, _encoding(body))
-    return "".join(f"{name}: {value}\r\n" for name, value in fields).encode() + b"\r\n" + body
 
 
-def _header(sender: str, hostname: str, status_type: str, boundary: str, encoding: str) -> Iterator[tuple[str, str]]:
-    yield "From", f"Mail Delivery System <MAILER-DAEMON@{hostname}>"
-    yield "To", f"<{printable(sender)}>"
-    yield "Subject", "Your message could not be delivered to everyone"
-    yield "Date", formatdate(localtime=True)
-    yield "Message-ID", make_msgid(domain=hostname)
-    yield "Auto-Submitted", "auto-replied"
-    yield "MIME-Version", "1.0"
-    yield "Content-Type", f'multipart/report; report-type={status_type};\r\n boundary="{boundary}"'
-    yield "Content-Transfer-Encoding", encoding
+def _short(text: str) -> str:
+    return printable(text[:_LONGEST])
 
 
-def _explanation(
-    envelope: Envelope, refused: Sequence[Refusal], hostname: str, mail_id: str, subject: str, *, whole: bool
-) -> bytes:
-    about = f"\n  Received: {formatdate(envelope.received_at, localtime=True)}\n"
-    if subject:
-        about += f"  Subject:  {printable(subject[:200])}\n"
-    text = _TEXT.format(
-        host=hostname,
-        whom="the address" if len(refused) == 1 else f"the {len(refused)} addresses",
-        about=about,
-        refusals="\n\n".join(_refusal(recipient, answer) for recipient, answer in refused),
-        reference=mail_id,
-        returned="your message" if whole else "the header of your message",
-    )
-    part = MIMEPart(policy=SMTP)
-    part.set_content("\n".join(_wrapped(line) for line in text.split("\n")))
-    part["Content-Description"] = "Notification"
-    return part.as_bytes()
+def _list(heading: str, lines: Iterable[str]) -> str:
+    all_lines = list(lines)
+    shown = [textwrap.indent("\n".join(textwrap.wrap(_short(line), 72)), "  ") for line in all_lines[:MOST_NAMED]]
+    more = len(all_lines) - MOST_NAMED
+    return "\n".join((f"{heading}:", *shown, *([f"  and {more} more"] if more > 0 else [])))
 
 
-def _wrapped(line: str) -> str:
-    return line if line.startswith(" ") else _folded(line)
-
-
-def _refusal(recipient: Recipient, answer: Reply) -> str:
-    said = textwrap.wrap(printable(str(answer)), 74, initial_indent="    ", subsequent_indent="    ")
-    return "\n".join((f"  <{printable(recipient.address)}>", *said))
-
-
-def _delivery_status(envelope: Envelope, refused: Sequence[Refusal], hostname: str) -> str:
-    """RFC 3464 section 2.1: the fields of the message, then a group of fields for each recipient."""
-    groups = [_message_fields(envelope, hostname), *(_recipient_fields(*refusal) for refusal in refused)]
-    return "\r\n".join(
-        "".join(_folded(f"{name}: {printable(value)}", "\r\n    ") + "\r\n" for name, value in group)
-        for group in groups
-    )
-
-
-def _message_fields(envelope: Envelope, hostname: str) -> Iterator[tuple[str, str]]:
-    client = envelope.client
-    envid = xtext.decode(envelope.envid or "")
-    if envid.strip():
-        yield "Original-Envelope-Id", envid
-    yield "Reporting-MTA", f"dns; {hostname}"
-    if client.name or client.helo or client.addr:
-        yield "Received-From-MTA", f"dns; {client.name or client.helo or f'[{client.addr}]'}"
-    yield "Arrival-Date", formatdate(envelope.received_at, localtime=True)
-
-
-def _recipient_fields(recipient: Recipient, answer: Reply) -> Iterator[tuple[str, str]]:
-    if recipient.orcpt:
-        kind, _, original = recipient.orcpt.partition(";")
-        yield "Original-Recipient", _typed(kind, xtext.decode(original))
-    yield "Final-Recipient", _typed("rfc822", recipient.address)
-    yield "Action", "failed"
-    yield "Status", answer.enhanced or f"{answer.code // 100}.0.0"
-    yield "Diagnostic-Code", f"smtp; {answer}"
-
-
-def _typed(kind: str, address: str) -> str:
-    """RFC 6533 section 3: what is not ASCII is an address of type utf-8."""
-    return f"{kind if address.isascii() else 'utf-8'}; {address}"
-
-
-def _status_type(status: str) -> str:
-    return "delivery-status" if status.isascii() else "global-delivery-status"
-
-
-def _original(envelope: Envelope, message: Message, *, whole: bool) -> bytes:
-    header = bytes(message.buffer[: min(message.header_end, RETURN_LIMIT)])
-    if len(header) == RETURN_LIMIT:
-        header = header[: header.rfind(b"\r\n") + 2]
-    # Only who asked for SMTPUTF8 has sent UTF-8; anybody else's 8-bit header is in whatever charset.
-    international = envelope.smtputf8 and not header.isascii()
-    if whole:
-        kind = "message/global" if international else "message/rfc822"
-        return _part("Undelivered message", kind, bytes(message.buffer[:]))
-    kind = "message/global-headers" if international else "text/rfc822-headers"
-    return _part("Undelivered message header", kind, header)
-
-
-def _part(description: str, kind: str, body: bytes) -> bytes:
-    fields = f"Content-Description: {description}\r\nContent-Type: {kind}\r\n"
-    return f"{fields}Content-Transfer-Encoding: {_encoding(body)}\r\n\r\n".encode() + body
-
-
-def _encoding(body: bytes) -> str:
-    return "7bit" if body.isascii() else "8bit"
-
-
-def _folded(line: str, separator: str = "\n") -> str:
-    return separator.join(textwrap.wrap(line, 76, break_long_words=False, break_on_hyphens=False)) or line
+def _message(hostname: str, to: str, subject: str, text: str) -> bytes:
+    # Raw UTF-8 in a header asks for SMTPUTF8, which is used where an address needs it.
+    message = EmailMessage(policy=SMTP.clone(utf8=not to.isascii()))
+    message["From"] = f"Content filter <postmaster@{hostname}>"
+    message["To"] = to
+    message["Subject"] = printable(subject)
+    message["Date"] = formatdate(localtime=True)
+    message["Message-ID"] = make_msgid(domain=hostname)
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(text, cte="quoted-printable")
+    return message.as_bytes()

@@ -20,6 +20,7 @@ from typing import Protocol as Interface
 from contentfilter import maillog, reply
 from contentfilter.case import Case, Copy
 from contentfilter.decision import Evidence, OnFailure, abridged, decide, wants
+from contentfilter.delivery_report import failure_report
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, QuarantineError
@@ -30,7 +31,8 @@ from contentfilter.mail_id import new_id
 from contentfilter.message import Message
 from contentfilter.mime import Limits, Tree, parse
 from contentfilter.next_hop import Content
-from contentfilter.notice import failure_report
+from contentfilter.notice import notices
+from contentfilter.notifier import Notifier
 from contentfilter.outcome import Outcome, as_told, copy_is_void, must_wait, single_reply
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.lookup import Policies
@@ -111,6 +113,7 @@ class Pipeline:
         self._policies = policies
         self._inspectors = tuple(inspectors)
         self._next_hop = next_hop
+        self._notifier = Notifier(next_hop)
         self._quarantine = quarantine
         self._box = box
 
@@ -133,8 +136,19 @@ class Pipeline:
                 await asyncio.shield(self._withdraw(case))
             raise
         told = outcomes if envelope.protocol is Protocol.LMTP else as_told(outcomes, answers[0])
+        self._notifier.post(mail_id, notices(case, told, self._site.hostname))  # 9
         maillog.judged(_facts(case), told, round((time.monotonic() - began) * 1000))  # 10
         return answers
+
+    async def close(self) -> None:
+        """Finish what nobody waits for."""
+        await self._notifier.close()
+
+    async def admit(self, envelope: Envelope, size: int) -> Reply | None:
+        """Whether the last recipient refuses a message of this size in bytes (RFC 1870). Raises FilterError."""
+        policy = (await self._policies.of(envelope.recipients[-1].address, envelope)).policy
+        refuses = policy.action(Category.OVERSIZED) is Action.REJECT and not policy.shadow
+        return reply.REJECTED_OVERSIZED if refuses and 0 < policy.message_size_limit < size else None
 
     async def judge(self, mail_id: str, envelope: Envelope, message: Message) -> Case:
         """Everything up to the verdicts; nothing is sent, stored or changed.

@@ -6,7 +6,7 @@ Whatever a message says about itself goes through :func:`printable`, so that it 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -18,10 +18,11 @@ from contentfilter.case import Case
 from contentfilter.doctor import Diagnosis, State
 from contentfilter.finding import Finding, Kind
 from contentfilter.mime import Part
+from contentfilter.policy.entry import Effective
 from contentfilter.printable import printable
 from contentfilter.score import format_level
 from contentfilter.unpack.unpacked import Member
-from contentfilter.verdict import Action
+from contentfilter.verdict import Action, Route, Verdict
 
 _COLOURS = {Action.PASS: "green", Action.DISCARD: "red", Action.REJECT: "red", Action.DEFER: "yellow"}
 _STATES = {State.WELL: ("ok", "green"), State.ODD: ("!!", "yellow"), State.ILL: ("XX", "red")}
@@ -47,6 +48,11 @@ def case_values(case: Case) -> dict[str, Any]:
                 "quarantine": verdict.quarantine,
                 "reply": str(verdict.reply) if verdict.reply else None,
                 "reasons": list(verdict.reasons),
+                "score": verdict.score,
+                "listed": str(effective.listing) if effective.listing else None,
+                "local": verdict.local,
+                "route": _route_values(verdict.route),
+                "shadowed": verdict.shadowed.action.value if verdict.shadowed else None,
                 "tag_level": _number(effective.policy.tag_level),
                 "tag2_level": _number(effective.policy.tag2_level),
                 "kill_level": _number(effective.policy.kill_level),
@@ -55,6 +61,15 @@ def case_values(case: Case) -> dict[str, Any]:
                 case.envelope.recipients, case.effective, case.verdicts, strict=True
             )
         ],
+    }
+
+
+def _route_values(route: Route) -> dict[str, Any]:
+    return {
+        "next_hop": route.next_hop,
+        "extension": route.extension,
+        "redirect": route.redirect,
+        "bcc": list(route.bcc),
     }
 
 
@@ -162,15 +177,27 @@ def _verdicts(case: Case) -> Table:
     table = Table(title="Verdicts", title_justify="left", box=None, pad_edge=False)
     for heading in ("recipient", "category", "action", "quarantine", "because"):
         table.add_column(heading, overflow="fold")
-    for recipient, verdict in zip(case.envelope.recipients, case.verdicts, strict=True):
+    for (recipient, verdict), effective in zip(case.recipients, case.effective, strict=True):
         table.add_row(
             Text(printable(recipient.address)),
             verdict.category.word,
             Text(verdict.action.value, style=_COLOURS[verdict.action]),
             "yes" if verdict.quarantine else "no",
-            Text("\n".join(printable(reason) for reason in verdict.reasons)),
+            Text("\n".join(map(printable, (*verdict.reasons, *_remarks(verdict, effective))))),
         )
     return table
+
+
+def _remarks(verdict: Verdict, effective: Effective) -> Iterator[str]:
+    """What is worth knowing beside the reasons: lists, where the copy goes, and what is only tried."""
+    if effective.listing is not None and not any(str(effective.listing) in reason for reason in verdict.reasons):
+        yield f"listed: {effective.listing}"
+    route = verdict.route
+    words = {"redirected to": route.redirect, "extension": route.extension, "by next hop": route.next_hop}
+    yield from (f"{word} {value}" for word, value in words.items() if value)
+    yield from (f"with BCC to {address}" for address in route.bcc)
+    if verdict.shadowed is not None:
+        yield f"shadow: would be {verdict.shadowed.action.value}"
 
 
 def diagnosis_values(diagnoses: Iterable[Diagnosis]) -> list[dict[str, str]]:

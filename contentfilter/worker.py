@@ -36,7 +36,10 @@ from quarantine.store import Quarantine
 
 
 def run(config: Config, sockets: Sequence[socket.socket], ready: int) -> None:
-    """Serve until SIGTERM, then finish what is in hand. ready: a descriptor that gets a byte once we serve."""
+    """Serve until SIGTERM, then finish what is in hand.
+
+    sockets: one for each of `[listen] addresses`, in their order; ready: a descriptor that gets a byte once we serve.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config, sockets, ready))
 
@@ -51,13 +54,15 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
         await box.start()
     pipeline = pipeline_for(config, routes, box)
-    listener = Listener(pipeline.handle, intake_settings(config))
-    serving = [asyncio.create_task(listener.serve(sock)) for sock in sockets]
+    listener = Listener(pipeline.handle, intake_settings(config), admit=pipeline.admit)
+    named = zip(sockets, config.listen.addresses, strict=True)
+    serving = [asyncio.create_task(listener.serve(sock, name)) for sock, name in named]
     os.write(ready, b"r")
     os.close(ready)
     await stop.wait()
     await listener.drain(config.drain_timeout)
     await asyncio.gather(*serving)
+    await pipeline.close()
     await box.close()
     await routes.close()
 

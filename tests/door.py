@@ -14,7 +14,7 @@ from typing import Any
 
 from contentfilter import reply
 from contentfilter.envelope import Envelope, Protocol
-from contentfilter.intake import Handler, IntakeSettings, Listener, Unheard
+from contentfilter.intake import Admission, Handler, IntakeSettings, Listener, Unheard
 from contentfilter.message import Message
 from contentfilter.reply import Reply
 
@@ -155,14 +155,24 @@ def listening(path: Path) -> tuple[socket.socket, socket.socket]:
 
 @contextlib.asynccontextmanager
 async def open_door(
-    directory: Path, handler: Handler, *, unheard: Unheard | None = None, patience: float = 0.0, **settings: Any
+    directory: Path,
+    handler: Handler,
+    *,
+    unheard: Unheard | None = None,
+    admit: Admission | None = None,
+    patience: float = 0.0,
+    **settings: Any,
 ) -> AsyncIterator[Door]:
-    """A door that is open for the time of the block. patience: seconds to drain it in the end."""
+    """A door that is open for the time of the block. patience: seconds to drain it in the end.
+
+    Its listeners are called "tcp" and "unix".
+    """
     path = directory / "door"
     tcp, unix = listening(path)
     spool = settings.pop("spool_directory", directory)
-    listener = Listener(handler, IntakeSettings(hostname="filter.example", spool_directory=spool, **settings), unheard)
-    serving = [asyncio.create_task(listener.serve(sock)) for sock in (tcp, unix)]
+    limits = IntakeSettings(hostname="filter.example", spool_directory=spool, **settings)
+    listener = Listener(handler, limits, unheard, admit=admit)
+    serving = [asyncio.create_task(listener.serve(sock, name)) for sock, name in ((tcp, "tcp"), (unix, "unix"))]
     try:
         yield Door(listener, tcp.getsockname()[1], path, serving)
     finally:

@@ -19,6 +19,7 @@ from contentfilter.inspectors import Inspector, Subject
 from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Opening, Pipeline, Site
+from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
 from contentfilter.routes import Routes
 from contentfilter.unpack.unpacked import NOTHING, Unpacked
@@ -162,10 +163,11 @@ async def journey(
     patience: float = 10.0,
     keeper: Quarantine | None = None,
     box: Opening | None = None,
+    policies: Policies | None = None,
 ) -> AsyncIterator[Journey]:
     """A journey for the time of the block. patience: seconds for each wait on the next hop."""
     quarantine = keeper or Quarantine(directory / "quarantine", f"sqlite:///{directory / 'index.sqlite'}")
-    policies = policies_of(Policy(), {f"{name}@x.example": policy for name, policy in POLICIES.items()})
+    policies = policies or policies_of(Policy(), {f"{name}@x.example": policy for name, policy in POLICIES.items()})
     site = Site(
         hostname=HOST,
         local=LocalDomains(["x.example"]),
@@ -183,7 +185,8 @@ async def journey(
         next_hop = NextHop(settings)
         routes = Routes(next_hop, lambda address: NextHop(replace(settings, address=address)))
         pipeline = Pipeline(site, policies, inspectors, routes, quarantine, box=box or Unopened())
-        async with open_door(directory, pipeline.handle, patience=5.0) as door:
+        async with open_door(directory, pipeline.handle, admit=pipeline.admit, patience=5.0) as door:
             yield Journey(door, hop, quarantine, next_hop)
+        await pipeline.close()
         await routes.close()
     quarantine.close()

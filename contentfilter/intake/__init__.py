@@ -2,6 +2,6 @@
 
 from contentfilter.intake.listener import Listener
 from contentfilter.intake.settings import IntakeSettings
-from contentfilter.intake.smtp import Handler, Unheard
+from contentfilter.intake.smtp import Admission, Handler, Unheard
 
-__all__ = ["Handler", "IntakeSettings", "Listener", "Unheard"]
+__all__ = ["Admission", "Handler", "IntakeSettings", "Listener", "Unheard"]

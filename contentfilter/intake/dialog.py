@@ -58,10 +58,11 @@ _STANDING = {
 
 
 class Dialog:
-    """One session's side of the talk. peer_address: who talks to us, "" for a Unix socket."""
+    """One session's side of the talk. peer_address: who talks to us, "" for a Unix socket; listener: where."""
 
-    def __init__(self, settings: IntakeSettings, peer_address: str = "") -> None:
+    def __init__(self, settings: IntakeSettings, peer_address: str = "", listener: str = "") -> None:
         self._settings = settings
+        self._listener = listener
         self._peer = Peer(addr=peer_address)
         self._protocol: Protocol | None = None
         self._client = Client()
@@ -166,7 +167,7 @@ class Dialog:
         return reply.OK
 
     def envelope(self) -> Envelope:
-        """What the message that now comes in is to be done with. Only after reply.START_DATA."""
+        """What the message is to be done with, as far as it was said. Only in a transaction."""
         if self._sender is None or self._protocol is None:
             raise ValueError(f"no envelope in state {self.state.name}")
         return Envelope(
@@ -178,8 +179,18 @@ class Dialog:
             envid=self._sender.envid,
             client=self._client,
             peer=self._peer,
+            listener=self._listener,
             protocol=self._protocol,
         )
+
+    @property
+    def declared_size(self) -> int:
+        """Bytes that MAIL has declared with SIZE (RFC 1870), 0 if it has not."""
+        return self._sender.size if self._sender is not None else 0
+
+    def withdraw_recipient(self) -> None:
+        """Forget the last recipient, who was refused after all."""
+        self._recipients.pop()
 
     def end_transaction(self) -> None:
         """Forget sender, recipients and what XFORWARD told; it is told anew for each message."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from contentfilter import reply
 from contentfilter.intake.settings import IntakeSettings, Network
-from contentfilter.intake.smtp import LINGER, Connection, Handler, Unheard
+from contentfilter.intake.smtp import LINGER, Admission, Connection, Handler, Unheard
 from contentfilter.reply import Reply
 
 log = logging.getLogger("contentfilter.intake")
@@ -32,16 +32,25 @@ _CUT_GRACE = LINGER + 1.0
 class Listener:
     """Accepts on any number of sockets, TCP and Unix, and serves each connection with handler.
 
-    unheard is called, where given, when a client was gone before it heard how its message fared.
+    unheard is called, where given, when a client was gone before it heard how its message fared; admit is asked about
+    each recipient of a message whose size is declared.
     """
 
-    def __init__(self, handler: Handler, settings: IntakeSettings, unheard: Unheard | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        settings: IntakeSettings,
+        unheard: Unheard | None = None,
+        *,
+        admit: Admission | None = None,
+    ) -> None:
         self._handler = handler
+        self._admit = admit
         self._settings = settings
         self._unheard = unheard
         self._connections: set[Connection] = set()
         self._arrivals: set[asyncio.Task[None]] = set()
-        self._sockets: set[socket.socket] = set()
+        self._sockets: dict[socket.socket, str] = {}
         self._stopped = asyncio.Event()
 
     @property
@@ -49,15 +58,18 @@ class Listener:
         """How many clients are connected."""
         return len(self._connections)
 
-    async def serve(self, sock: socket.socket) -> None:
-        """Accept on a listening socket until drain or cancelled. The socket is made non-blocking and stays open."""
+    async def serve(self, sock: socket.socket, name: str = "") -> None:
+        """Accept on a listening socket until drain or cancelled. The socket is made non-blocking and stays open.
+
+        name: the address as the configuration writes it, for Envelope.listener.
+        """
         sock.setblocking(False)
-        self._sockets.add(sock)
+        self._sockets[sock] = name
         self._watch(sock)
         try:
             await self._stopped.wait()
         finally:
-            self._sockets.discard(sock)
+            self._sockets.pop(sock, None)
             asyncio.get_running_loop().remove_reader(sock)
 
     def _watch(self, sock: socket.socket) -> None:
@@ -75,7 +87,7 @@ class Listener:
         except OSError as error:
             self._pause(sock, error)
             return
-        arrival = asyncio.get_running_loop().create_task(self._welcome(client, address))
+        arrival = asyncio.get_running_loop().create_task(self._welcome(client, address, self._sockets.get(sock, "")))
         self._arrivals.add(arrival)
         arrival.add_done_callback(self._arrivals.discard)
 
@@ -86,7 +98,7 @@ class Listener:
         loop.remove_reader(sock)
         loop.call_later(_BACK_OFF, self._watch, sock)
 
-    async def _welcome(self, client: socket.socket, address: object) -> None:
+    async def _welcome(self, client: socket.socket, address: object, listener: str) -> None:
         client.setblocking(False)
         peer = peer_address(client.family, address)
         refusal = self._refusal(client.family, peer)
@@ -97,6 +109,8 @@ class Listener:
                 self._settings,
                 self._connections,
                 peer_address=peer,
+                listener=listener,
+                admit=self._admit,
                 unheard=self._unheard,
                 refusal=refusal,
             )

@@ -32,6 +32,9 @@ from contentfilter.reply import Reply
 Handler = Callable[[Envelope, Message], Awaitable[Sequence[Reply]]]
 """What becomes of a message: exactly one reply per recipient in LMTP, exactly one in SMTP. The message stays ours."""
 
+Admission = Callable[[Envelope, int], Awaitable[Reply | None]]
+"""Asked about the last recipient of an envelope and the size in bytes that MAIL has declared: a refusal, or None."""
+
 Unheard = Callable[[Envelope, Message, Sequence[Reply]], Awaitable[None]]
 """Called when the client had closed its side by the time we answered, so that it may not have heard these replies."""
 
@@ -50,6 +53,7 @@ LINGER = 5.0
 class Connection(aiosmtpd.smtp.SMTP):
     """One connection. It puts itself into register while it lives.
 
+    admit: asked about each recipient of a message whose size is declared; listener: our own address;
     refusal: greet with this reply and close, for clients that may not come in.
     """
 
@@ -60,6 +64,8 @@ class Connection(aiosmtpd.smtp.SMTP):
         register: set[Connection],
         *,
         peer_address: str = "",
+        listener: str = "",
+        admit: Admission | None = None,
         unheard: Unheard | None = None,
         refusal: Reply | None = None,
     ) -> None:
@@ -81,7 +87,8 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._settings = settings
         self._register = register
         self._refusal = refusal
-        self._dialog = Dialog(settings, peer_address)
+        self._admit = admit
+        self._dialog = Dialog(settings, peer_address, listener)
         self._name = peer_address or "unix"
         self._refusals = Refusals(settings, self._name)
         self._listening = False
@@ -199,6 +206,8 @@ class Connection(aiosmtpd.smtp.SMTP):
         try:
             line = await self._next_line(wire)
             answer = self._dialog.answer(line)
+            if answer is reply.RECIPIENT_OK:
+                answer = await self._admission()
         except LineTooLong:
             answer = reply.COMMAND_TOO_LONG
         except BareNewline:
@@ -222,6 +231,24 @@ class Connection(aiosmtpd.smtp.SMTP):
             # It came as we hung up. A message must not be taken after the client was told that it was not.
             raise ClientGone("too late")
         return line
+
+    async def _admission(self) -> Reply:
+        """What the recipient that was just named gets: some accept no message of the size that was declared."""
+        size = self._dialog.declared_size
+        if self._admit is None or not size:
+            return reply.RECIPIENT_OK
+        try:
+            refusal = await self._admit(self._dialog.envelope(), size)
+        except FilterError as error:
+            log.warning("%s: recipient answered with %s: %s", self._name, error.reply, error)
+            refusal = error.reply
+        except Exception:
+            log.exception("%s: asking about a recipient failed", self._name)
+            refusal = reply.INTERNAL
+        if refusal is None:
+            return reply.RECIPIENT_OK
+        self._dialog.withdraw_recipient()
+        return refusal
 
     async def _data(self, wire: Wire) -> None:
         receiver = Receiver(

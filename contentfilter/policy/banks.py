@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Envelope
 from contentfilter.policy.entry import Entry, Settings
+from contentfilter.policy.lists import client_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -40,12 +41,8 @@ class Bank:
     def _from_our_own(self, envelope: Envelope) -> bool:
         if self.local_source and (envelope.client.source or "").upper() == "LOCAL":
             return True
-        try:
-            ip = ipaddress.ip_address((envelope.client.addr or "").lower().removeprefix("ipv6:"))
-        except ValueError:
-            return False
-        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-        return any((mapped or ip) in network for network in self.networks)
+        ip = client_address(envelope.client.addr)
+        return ip is not None and any(ip in network for network in self.networks)
 
 
 def overlays(banks: Sequence[Bank], envelope: Envelope) -> tuple[Entry, ...]:

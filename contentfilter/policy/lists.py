@@ -6,7 +6,7 @@ with all below, "@." for everybody), a network of clients ("192.0.2.0/24", by XF
 DKIM signature ("dkim:example.com").
 
 The most specific owner decides, and of one owner's entries the most specific subject, in the order of
-:func:`subjects_of`; nothing adds up. An allowed sender's mail is no spam; what else is wrong with it still counts.
+:class:`Subjects`; nothing adds up. An allowed sender's mail is no spam; what else is wrong with it still counts.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import math
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
+from typing import overload
 
 from contentfilter.domains import canonical_domain
-from contentfilter.envelope import split_address
-from contentfilter.policy.keys import lookup_keys
+from contentfilter.policy.keys import canonical_key, lookup_keys
 
 DKIM = "dkim:"
 
@@ -54,13 +54,30 @@ class ListEntry:
         return f"{what} {self.subject}, listed for {self.owner} in {self.source}"
 
 
-def subjects_of(mail_from: str, addr: str | None, signed_by: Collection[str] = (), delimiter: str = "+") -> list[str]:
-    """All subjects under which an entry about this message may stand, the most specific first.
+class Subjects(Sequence[str]):
+    """All subjects under which an entry about a message may stand, the most specific first.
 
     mail_from: the envelope sender, "" for the null sender, which only "<>" names; addr: the client's address;
-    signed_by: domains of valid DKIM signatures.
+    signed_by: domains of valid DKIM signatures. Worked out when somebody looks: most owners have no lists, and a client
+    is in up to 129 networks.
     """
-    return list(dict.fromkeys(_subjects(mail_from, addr, signed_by, delimiter)))
+
+    def __init__(self, mail_from: str, addr: str | None, signed_by: Collection[str] = (), delimiter: str = "+") -> None:
+        self._about = mail_from, addr, tuple(signed_by), delimiter
+
+    @cached_property
+    def _all(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(_subjects(*self._about)))
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return self._all[index]
+
+    def __len__(self) -> int:
+        return len(self._all)
 
 
 def _subjects(mail_from: str, addr: str | None, signed_by: Collection[str], delimiter: str) -> Iterator[str]:
@@ -69,28 +86,33 @@ def _subjects(mail_from: str, addr: str | None, signed_by: Collection[str], deli
         yield from (key if "@" in key else f"{key}@" for key in keys if key != "@.")
     else:
         yield "<>"
-    yield from (f"{DKIM}{domain.lower()}" for domain in sorted(signed_by))
+    yield from (f"{DKIM}{domain}" for domain in sorted(map(canonical_domain, signed_by)))
     yield from _networks(addr)
     yield "@."
 
 
 def _networks(addr: str | None) -> Iterator[str]:
+    ip = client_address(addr)
+    if ip is None:
+        return
+    kind = ipaddress.IPv4Network if isinstance(ip, ipaddress.IPv4Address) else ipaddress.IPv6Network
+    for length in range(ip.max_prefixlen, -1, -1):
+        yield str(kind((int(ip), length), strict=False))
+
+
+def client_address(addr: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that XFORWARD ADDR tells, an IPv4 address in IPv6 clothes as IPv4; None if it tells none."""
     try:
         ip = ipaddress.ip_address((addr or "").lower().removeprefix("ipv6:"))
     except ValueError:
-        return
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    ip = mapped or ip
-    for length in range(ip.max_prefixlen, -1, -1):
-        yield str(ipaddress.ip_network((int(ip), length), strict=False)) if ip.version == 6 else _v4(int(ip), length)
+        return None
+    return (ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None) or ip
 
 
-def _v4(ip: int, length: int) -> str:
-    kept = ip >> (32 - length) << (32 - length)
-    return f"{kept >> 24}.{kept >> 16 & 255}.{kept >> 8 & 255}.{kept & 255}/{length}"
-
-
-_DOMAIN = re.compile(r"""[^\s@*?"'<>()\[\],:;/\\.]+(\.[^\s@*?"'<>()\[\],:;/\\.]+)*|\[[0-9A-Za-z.:]+\]""")
+_WHAT_IS_RIGHT = (
+    'must be a sender such as "alice@example.com", "@example.com" or "@.example.com" for a domain, "<>", '
+    'a network such as "192.0.2.0/24", or "dkim:example.com", not {!r}'
+)
 
 
 def canonical_subject(text: str) -> str:
@@ -101,15 +123,15 @@ def canonical_subject(text: str) -> str:
     value = text.strip().lower()
     if value == "<>":
         return value
-    if value.startswith(DKIM):
-        return f"{DKIM}{_domain(value.removeprefix(DKIM), text)}"
-    if "@" in value:
-        return _address(value, text)
     try:
-        network = ipaddress.ip_network(value, strict=False)
+        if value.startswith(DKIM):
+            return DKIM + canonical_key(f"@{value.removeprefix(DKIM)}").removeprefix("@")
+        if "@" in value:
+            key = canonical_key(value)
+            return key if "@" in key else f"{key}@"
+        return str(ipaddress.ip_network(value, strict=False))
     except ValueError:
         raise ValueError(_WHAT_IS_RIGHT.format(text)) from None
-    return str(network)
 
 
 def stored_subject(text: str) -> str:
@@ -117,31 +139,6 @@ def stored_subject(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must not have control or format characters, nor bytes that are not UTF-8")
     return canonical_subject(text)
-
-
-_WHAT_IS_RIGHT = (
-    'must be a sender such as "alice@example.com", "@example.com" or "@.example.com" for a domain, "<>", '
-    'a network such as "192.0.2.0/24", or "dkim:example.com", not {!r}'
-)
-
-
-def _address(value: str, text: str) -> str:
-    local, domain = split_address(value)
-    if domain == "." and not local:
-        return value
-    if not local and domain.startswith("."):
-        return f"@.{_domain(domain[1:], text)}"
-    if domain:
-        return f"{local}@{_domain(domain, text)}"
-    if not local or local == "@":
-        raise ValueError(_WHAT_IS_RIGHT.format(text))
-    return value
-
-
-def _domain(domain: str, text: str) -> str:
-    if not _DOMAIN.fullmatch(domain):
-        raise ValueError(_WHAT_IS_RIGHT.format(text))
-    return canonical_domain(domain)
 
 
 def checked_score(value: float) -> float:

@@ -15,7 +15,7 @@ from contentfilter.envelope import Envelope, Recipient
 from contentfilter.policy.banks import Bank, overlays
 from contentfilter.policy.entry import Effective, Entry, Found, merged
 from contentfilter.policy.keys import lookup_keys
-from contentfilter.policy.lists import ListEntry, deciding, subjects_of
+from contentfilter.policy.lists import ListEntry, Subjects, deciding
 
 
 class PolicySource(Protocol):
@@ -24,7 +24,7 @@ class PolicySource(Protocol):
     async def find(self, recipients: Sequence[Sequence[str]], subjects: Sequence[str]) -> Sequence[Found]:
         """What there is for each recipient, in their order.
 
-        recipients: the lookup keys of each; subjects: those of the message, as of lists.subjects_of; both most
+        recipients: the lookup keys of each; subjects: those of the message, a lists.Subjects; both most
         specific first. Raises PolicyError when the source cannot tell: never a guess.
         """
         ...
@@ -70,7 +70,7 @@ class Policies:
         signed_by: domains whose DKIM signature of the message is valid.
         """
         keys = [self._ways.keys(recipient.address) for recipient in envelope.recipients]
-        subjects = subjects_of(envelope.mail_from, envelope.client.addr, signed_by, self._ways.delimiter)
+        subjects = Subjects(envelope.mail_from, envelope.client.addr, signed_by, self._ways.delimiter)
         found = [await source.find(keys, subjects) for source in self._sources]
         above = overlays(self._banks, envelope)
         now = self._clock()

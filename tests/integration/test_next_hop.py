@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from contentfilter import reply
+from contentfilter.delivery_report import failure_report
 from contentfilter.envelope import Client, Envelope, Recipient
 from contentfilter.message import Message
 from contentfilter.next_hop import NextHop, NextHopSettings
-from contentfilter.notice import failure_report
 from contentfilter.reply import Reply
 from demo.neighbours.postfix import Postfix
 

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import tomllib
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,91 @@ def test_lists_and_banks_are_shown_as_they_were_written() -> None:
     assert list(config.parse(config.show(config.parse(LISTS, "x")), "y").listed) == list(
         config.parse(LISTS, "x").listed
     )
+
+
+POLICY_TOML = """
+[policy."bob@x.org"]
+kill_level = 3.5
+expires = 2030-01-31
+[list."@."]
+allow = ["Alice@Y.example", "192.0.2.9/24"]
+score = { "dkim:News.example" = -2.5 }
+[bank.outgoing]
+networks = ["10.0.0.0/8"]
+policy = { spam_action = "reject" }
+"""
+
+
+def with_policy_file(tmp_path: Path, text: str, main: str = "") -> config.Config:
+    (tmp_path / "policy.toml").write_text(text)
+    (tmp_path / "contentfilter.toml").write_text(f'[policies]\nfile = "policy.toml"\n{main}')
+    return config.load(tmp_path / "contentfilter.toml")
+
+
+def test_a_policy_file_adds_to_the_configuration(tmp_path: Path) -> None:
+    got = with_policy_file(tmp_path, POLICY_TOML, '[policy."al@x.org"]\ntag_level = 1\n')
+    assert {(one.source, one.key) for one in got.entries} == {
+        ("contentfilter.toml", "al@x.org"),
+        ("policy.toml", "bob@x.org"),
+    }
+    bob = next(one for one in got.entries if one.key == "bob@x.org")
+    assert bob.settings == (("kill_level", 3.5),)
+    assert bob.expires == datetime(2030, 2, 1).timestamp()
+    assert [str(one) for one in got.listed] == [
+        "allow alice@y.example, listed for @. in policy.toml",
+        "allow 192.0.2.0/24, listed for @. in policy.toml",
+        "score -2.5 dkim:news.example, listed for @. in policy.toml",
+    ]
+    (bank,) = got.banks
+    assert (bank.name, bank.settings) == ("outgoing", (("spam_action", Action.REJECT),))
+
+
+@pytest.mark.parametrize(
+    ("text", "main", "problem"),
+    [
+        ('[policy."bob@x.org"\nkill_level =', "", r"policy\.toml: is not TOML: .*line 1"),
+        ("[limits]\nmax_hops = 1", "", r"policy\.toml: limits: unknown key"),
+        (
+            '[policy."b@x.org"]\nkil_level = 1',
+            "",
+            r'policy\.toml: \[policy\."b@x\.org"\] kil_level: .*mean kill_level\?',
+        ),
+        (
+            '[policy."b@x.org"]\nkill_level = 1',
+            '[policy."b@x.org"]\nkill_level = 2',
+            r'policy\.toml: \[policy\."b@x\.org"\]: stands in .*contentfilter\.toml as well',
+        ),
+        (
+            '[policy."b@x.org"]\nkill_level = 1',
+            '[policy."B@X.org"]\nkill_level = 2',
+            r'contentfilter\.toml with .*policy\.toml: policy: "B@X\.org" and "b@x\.org" mean the same',
+        ),
+        ('[policy."b@x.org"]\nexpires = "soon"', "", r"expires: must be a date such as 2026-12-31"),
+        ('[list."b@x.org"]\nallow = ["x"]', "", r'allow: must be a sender such as "alice@example\.com"'),
+        ('[list."b@x.org"]\nallow = ["a@b"]\ndeny = ["A@b"]', "", r'"a@b" stands here more than once'),
+        ('[list."x.org"]\nallow = ["a@b"]', "", r"\[list\.\"x\.org\"\]: looks like a domain without its @"),
+        ('[list."@."]\nscore = { "a@b" = inf }', "", r"must be a finite number"),
+        ("[bank.b]\npolicy = { kill_level = 1 }", "", r"must have one of listeners, networks, local_source"),
+        ('[bank."a b"]\nlocal_source = true', "", r"must be a name of letters"),
+        (
+            "[bank.b]\nlocal_source = true\npolicy = { kil_level = 1 }",
+            "",
+            r"\[bank\.b\.policy\] kil_level: unknown",
+        ),
+    ],
+)
+def test_a_bad_policy_file_is_named(tmp_path: Path, text: str, main: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        with_policy_file(tmp_path, text, main)
+
+
+def test_a_policy_file_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "contentfilter.toml").write_text('[policies]\nfile = "gone.toml"')
+    with pytest.raises(ConfigError, match=r"gone\.toml: cannot be read: No such file"):
+        config.load(tmp_path / "contentfilter.toml")
+
+
+def test_lists_banks_and_expiry_are_shown_so_that_they_can_be_read_again(tmp_path: Path) -> None:
+    got = config.parse(POLICY_TOML, "f")
+    again = config.parse(config.show(got), "shown")
+    assert (again.entries, list(again.listed), again.banks) == (got.entries, list(got.listed), got.banks)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from contentfilter import reply
 from contentfilter.decision import Evidence, OnFailure
 from contentfilter.decision import decide as decide_effective
 from contentfilter.envelope import Recipient
-from contentfilter.finding import Finding, Kind, Test
+from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
+from contentfilter.message import Replacement
 from contentfilter.outcome import Outcome, as_told, copy_is_void, must_wait, single_reply
-from contentfilter.policy.entry import Effective
-from contentfilter.policy.lists import ListEntry
+from contentfilter.policy.entry import Effective, Entry
+from contentfilter.policy.lists import Effect, ListEntry
 from contentfilter.policy.settings import Policy
 from contentfilter.reply import Reply
 from contentfilter.score import format_level
-from contentfilter.verdict import Action, Category, Verdict
+from contentfilter.verdict import Action, Category, Marking, Route, Verdict
 
 VIRUS = Finding(Kind.VIRUS, "clamd", "Eicar-Test-Signature", "2")
 BANNED = Finding(Kind.BANNED, "banned", ".exe: a.exe", "3")
@@ -30,8 +33,23 @@ def decide(evidence: Evidence, policy: Policy, *, local: bool, listing: ListEntr
     return decide_effective(evidence, Effective(policy, (), listing), local=local)
 
 
+def listed(effect: Effect, score: float = 0.0) -> ListEntry:
+    return ListEntry("test", "@.", "@bad.example", effect, score)
+
+
 def spam(score: float, user: str = "") -> Finding:
     return Finding(Kind.SPAM, "spamd", "spam score", score=score, tests=(Test("A", score),), user=user)
+
+
+def rule(action: str, text: str = "") -> Finding:
+    return Finding(
+        Kind.RULE, "rules", f"{action} body_checks:1", rule=RuleHit(RuleAction[action], "body_checks:1", text)
+    )
+
+
+def score(points: float) -> Finding:
+    hit = RuleHit(RuleAction.SCORE, "body_checks:2")
+    return Finding(Kind.RULE, "rules", "SCORE body_checks:2", score=points, tests=(Test("B", points),), rule=hit)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +92,38 @@ def spam(score: float, user: str = "") -> Finding:
         # Each recipient's own preferences give the score.
         ([spam(99, "alice"), spam(1, "bob")], {"spam_user": "bob"}, "clean", "pass", False),
         ([spam(99, "alice"), spam(1, "bob")], {"spam_user": "alice"}, "spam", "discard", True),
+        # Lovers get what they love, and are still protected from the rest.
+        ([VIRUS], {"virus_lover": True, "virus_quarantine": False}, "virus", "pass", False),
+        ([VIRUS, BANNED], {"virus_lover": True}, "banned", "discard", True),
+        ([BANNED], {"banned_lover": True}, "banned", "pass", True),
+        ([UNCHECKED, spam(99)], {"unchecked_lover": True}, "spam", "discard", True),
+        ([spam(99)], {"spam_lover": True, "spam_action": Action.REJECT}, "spam", "pass", True),
+        ([BAD_HEADER], {"bad_header_lover": True, "bad_header_action": Action.REJECT}, "bad_header", "pass", False),
+        ([UNCHECKED], {"bypass_unchecked_checks": True}, "clean", "pass", False),
+        # No bounce to a forged sender.
+        ([spam(19.9)], {"spam_action": Action.REJECT, "dsn_cutoff_level": 20}, "spam", "reject", True),
+        ([spam(20)], {"spam_action": Action.REJECT, "dsn_cutoff_level": 20}, "spam", "discard", True),
+        ([spam(20)], {"spam_action": Action.DEFER, "dsn_cutoff_level": 20}, "spam", "defer", False),
+        ([VIRUS, spam(99)], {"virus_action": Action.REJECT, "dsn_cutoff_level": 20}, "virus", "reject", True),
+        ([spam(6.5)], {"spammy_quarantine": True}, "spammy", "pass", True),
+        ([], {"clean_quarantine": True}, "clean", "pass", True),
+        # Local rules.
+        ([rule("REJECT")], {}, "rule", "reject", False),
+        ([rule("DISCARD")], {}, "rule", "discard", False),
+        ([rule("HOLD")], {}, "rule", "discard", True),
+        ([rule("HOLD"), rule("REJECT")], {}, "rule", "discard", True),
+        ([rule("WARN"), rule("INFO"), rule("BCC", "a@b.example")], {}, "clean", "pass", False),
+        ([rule("REJECT"), VIRUS], {}, "virus", "discard", True),
+        ([rule("REJECT"), BANNED], {}, "banned", "discard", True),
+        ([rule("REJECT"), UNCHECKED, spam(99)], {}, "rule", "reject", False),
+        ([rule("REJECT")], {"bypass_rule_checks": True}, "clean", "pass", False),
+        # Scores of rules add up with the scanner's, and count without it.
+        ([spam(3), score(3.2)], {}, "spammy", "pass", False),
+        ([spam(3), score(3.9)], {}, "spam", "discard", True),
+        ([spam(9), score(-5)], {}, "clean", "pass", False),
+        ([score(4), score(2.9)], {}, "spam", "discard", True),
+        ([score(99)], {"bypass_spam_checks": True}, "clean", "pass", False),
+        ([spam(3), score(99)], {"bypass_rule_checks": True}, "clean", "pass", False),
         ([], {"message_size_limit": 999}, "oversized", "reject", False),
         ([], {"message_size_limit": 1000}, "clean", "pass", False),
     ],
@@ -110,6 +160,125 @@ def test_a_silent_scanner_has_not_said_clean(
     if action == "defer":
         assert verdict.reply == reply.SCANNER_FAILED
         assert not verdict.quarantine
+
+
+@pytest.mark.parametrize(
+    ("findings", "listing", "category", "tests"),
+    [
+        ([spam(99)], listed(Effect.ALLOW), "clean", "A=99 SENDER_ALLOWED"),
+        ([spam(6.5)], listed(Effect.ALLOW), "clean", "A=6.5 SENDER_ALLOWED"),
+        ([VIRUS, spam(99)], listed(Effect.ALLOW), "virus", ""),
+        ([BANNED], listed(Effect.ALLOW), "banned", ""),
+        ([UNCHECKED], listed(Effect.ALLOW), "unchecked", ""),
+        ([spam(-3)], listed(Effect.DENY), "spam", ""),
+        ([], listed(Effect.DENY), "spam", ""),
+        ([SPAMD_FAILED], listed(Effect.DENY), "spam", ""),
+        ([spam(5)], listed(Effect.SCORE, 1.2), "spammy", "A=5 SENDER_SCORED=1.2"),
+        ([spam(5)], listed(Effect.SCORE, 1.9), "spam", ""),
+        ([spam(7)], listed(Effect.SCORE, -4), "clean", "A=7 SENDER_SCORED=-4"),
+        ([], listed(Effect.SCORE, 7), "spam", ""),
+    ],
+)
+def test_lists(findings: list[Finding], listing: ListEntry, category: str, tests: str) -> None:
+    verdict = decide(Evidence(tuple(findings), 1000), Policy(), local=True, listing=listing)
+    assert verdict.category.word == category
+    if tests:
+        assert verdict.marking.spam is not None
+        assert " ".join(map(str, verdict.marking.spam.tests)) == tests
+        assert verdict.marking.spam.flagged is (category == "spammy")
+
+
+def test_a_denied_sender_is_flagged_where_spam_passes() -> None:
+    verdict = decide(Evidence((), 1000), Policy(spam_lover=True), local=True, listing=listed(Effect.DENY))
+    assert (verdict.category, verdict.action) == (Category.SPAM, Action.PASS)
+    assert verdict.marking.spam is not None
+    assert verdict.marking.spam.flagged
+    assert verdict.reasons == ("spam: deny @bad.example, listed for @. in test",)
+
+
+def test_the_reason_names_the_entry_that_set_the_level() -> None:
+    own = Entry("policy.toml", "bob@x.example", (("kill_level", 3.0),))
+    verdict = decide_effective(Evidence((spam(4),), 1000), Effective(Policy(kill_level=3.0), (own,)), local=True)
+    assert verdict.reasons == ("spam: score 4 >= kill_level 3 of bob@x.example in policy.toml",)
+
+
+@pytest.mark.parametrize(
+    ("setting", "by_domain", "local"),
+    [("auto", True, True), ("auto", False, False), ("yes", False, True), ("no", True, False)],
+)
+def test_who_is_local(setting: str, by_domain: bool, local: bool) -> None:
+    policy = Policy.model_validate({"local": setting})
+    assert (decide(Evidence((spam(5),), 1000), policy, local=by_domain).marking.spam is not None) is local
+
+
+def test_shadow_passes_everything_unmarked_and_says_what_would_have_been_done() -> None:
+    policy = Policy(shadow=True, addr_extension_virus="virus")
+    verdict = decide(Evidence((VIRUS, spam(99)), 1000, virus_scanned=True), policy, local=True)
+    assert (verdict.category, verdict.action, verdict.quarantine) == (Category.VIRUS, Action.PASS, False)
+    assert (verdict.marking, verdict.route, verdict.reply) == (Marking(), Route(), None)
+    assert verdict.shadowed is not None
+    assert (verdict.shadowed.action, verdict.shadowed.quarantine) == (Action.DISCARD, True)
+    deferred = decide(Evidence((CLAMD_FAILED,), 1000), policy, local=True)
+    assert (deferred.action, deferred.shadowed.action if deferred.shadowed else None) == (Action.PASS, Action.DEFER)
+
+
+@pytest.mark.parametrize(
+    ("findings", "settings", "route"),
+    [
+        ([], {"addr_extension_spam": "spam"}, Route()),
+        ([spam(6.5)], {"addr_extension_spam": "spam"}, Route(extension="spam")),
+        ([spam(9)], {"addr_extension_spam": "spam", "spam_lover": True}, Route(extension="spam")),
+        ([BAD_HEADER], {"addr_extension_bad_header": "badh"}, Route(extension="badh")),
+        ([UNCHECKED], {"addr_extension_unchecked": "u", "unchecked_lover": True}, Route(extension="u")),
+        ([], {"next_hop": "unix:/x"}, Route(next_hop="unix:/x")),
+        ([VIRUS], {"next_hop": "unix:/x"}, Route(next_hop="unix:/x")),
+        ([rule("REDIRECT", "a@b.example"), rule("REDIRECT", "c@d.example")], {}, Route(redirect="c@d.example")),
+        (
+            [rule("REDIRECT", "a@b.example"), spam(6.5)],
+            {"addr_extension_spam": "spam"},
+            Route(redirect="a@b.example"),
+        ),
+        ([rule("BCC", "a@b.example"), rule("BCC", "a@b.example")], {}, Route(bcc=("a@b.example",))),
+        ([rule("BCC", "a@b.example"), VIRUS], {}, Route()),
+        ([rule("BCC", "a@b.example")], {"bypass_rule_checks": True}, Route()),
+    ],
+)
+def test_route(findings: list[Finding], settings: dict[str, object], route: Route) -> None:
+    verdict = decide(Evidence(tuple(findings), 1000), Policy.model_validate(settings), local=True)
+    assert verdict.route == route
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("", "550 5.7.1 Refused: the message content is not accepted here"),
+        ("no backscatter", "550 5.7.1 no backscatter"),
+        ("5.7.28 no backscatter", "550 5.7.28 no backscatter"),
+    ],
+)
+def test_reply_of_a_rule(text: str, answer: str) -> None:
+    assert str(decide(Evidence((rule("REJECT", text),), 1000), Policy(), local=True).reply) == answer
+
+
+def test_edits_of_rules_go_into_the_copy_of_whom_they_concern() -> None:
+    hit = RuleHit(RuleAction.IGNORE, "header_checks:3", "", 10, 20)
+    evidence = Evidence((Finding(Kind.RULE, "rules", "IGNORE header_checks:3", rule=hit),), 1000)
+    assert decide(evidence, Policy(), local=False).marking.edits == (Replacement(10, 20, b""),)
+    assert decide(evidence, Policy(bypass_rule_checks=True), local=False).marking.edits == ()
+
+
+@pytest.mark.parametrize(
+    ("points", "tag"), [(1.9, ""), (2.0, "[?] "), (6.1, "[?] "), (6.2, "[SPAM] "), (20, "[BLATANT] ")]
+)
+def test_three_subject_tags(points: float, tag: str) -> None:
+    policy = Policy(
+        kill_level=math.inf,
+        tag3_level=20.0,
+        spam_subject_tag="[?] ",
+        spam_subject_tag2="[SPAM] ",
+        spam_subject_tag3="[BLATANT] ",
+    )
+    assert decide(Evidence((spam(points),), 1000), policy, local=True).marking.subject_tag == tag
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ contentfilter.unpack
 contentfilter.policy contentfilter.inspectors
 contentfilter.score contentfilter.decision contentfilter.outcome contentfilter.fields contentfilter.config
 contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.routes
-contentfilter.notice contentfilter.maillog
+contentfilter.delivery_report contentfilter.maillog
 quarantine
-contentfilter.case
+contentfilter.case contentfilter.notice contentfilter.notifier
 contentfilter.pipeline
 contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.dump contentfilter.presentation
 contentfilter.command contentfilter.commands

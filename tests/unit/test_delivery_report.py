@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contentfilter import reply
+from contentfilter.delivery_report import RETURN_LIMIT, Refusal, failure_report
 from contentfilter.envelope import Client, Envelope, Recipient
 from contentfilter.message import Message
-from contentfilter.notice import RETURN_LIMIT, Refusal, failure_report
 from contentfilter.reply import Reply
 
 ORIGINAL = b"Subject: Offer\r\nMessage-ID: <1@example.com>\r\n\r\nThe secret body\r\n"

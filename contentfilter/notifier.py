@@ -1,0 +1,78 @@
+"""Sends notices beside the journey: whether they arrive changes no reply, and nobody waits for them.
+
+So many at a time and no more: under a flood of bad mail the mail comes first, and what is dropped is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Protocol as Interface
+
+from contentfilter import maillog
+from contentfilter.envelope import Envelope, Recipient
+from contentfilter.next_hop import Content
+from contentfilter.notice import Notice
+from contentfilter.reply import Reply
+
+MOST_PENDING = 100
+PATIENCE = 60.0
+"""Seconds for one notice, and for all that are pending when we stop."""
+
+
+class Way(Interface):
+    """The way out, as :class:`contentfilter.routes.Routes` offers it."""
+
+    async def send(
+        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+    ) -> tuple[Reply, ...]:
+        """One reply per recipient; no fault of the next hop raises."""
+        ...
+
+
+class Notifier:
+    """Takes notices and sends them in its own time. For one event loop."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self._pending: set[asyncio.Task[None]] = set()
+
+    def post(self, mail_id: str, notices: Iterable[Notice]) -> None:
+        """Have these sent. mail_id: of the message that they are about, for the log."""
+        for notice in notices:
+            if len(self._pending) >= MOST_PENDING:
+                maillog.not_notified(mail_id, _addresses(notice), "too many notices are waiting")
+                continue
+            task = asyncio.get_running_loop().create_task(self._send(mail_id, notice))
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
+
+    async def close(self) -> None:
+        """Wait for what is pending, but not for ever."""
+        if self._pending:
+            _, late = await asyncio.wait(self._pending, timeout=PATIENCE)
+            for task in late:
+                task.cancel()
+
+    async def _send(self, mail_id: str, notice: Notice) -> None:
+        envelope = Envelope("", notice.recipients, smtputf8=notice.smtputf8)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                answers = await self._way.send(
+                    envelope, notice.recipients, lambda: iter((notice.content,)), len(notice.content)
+                )
+        except TimeoutError:
+            maillog.not_notified(mail_id, _addresses(notice), f"not sent in {PATIENCE:g} s")
+            return
+        except Exception:
+            maillog.unforeseen(mail_id, "sending a notice")
+            return
+        refused = [one for one, answer in zip(notice.recipients, answers, strict=True) if not answer.positive]
+        if refused:
+            why = next(str(answer) for answer in answers if not answer.positive)
+            maillog.not_notified(mail_id, [one.address for one in refused], why)
+        maillog.notified(mail_id, [one.address for one in notice.recipients if one not in refused])
+
+
+def _addresses(notice: Notice) -> list[str]:
+    return [one.address for one in notice.recipients]
