@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from contentfilter.decision import is_local
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Client, Envelope, Recipient
 from contentfilter.policy import forms
+from contentfilter.policy.amavis import all_entries
 from contentfilter.policy.describe import settings
 from contentfilter.policy.entry import Effective, Entry
 from contentfilter.policy.explained import explained
@@ -112,29 +114,41 @@ def _listing_text(listing: ListEntry | None, now: float) -> str:
     return f"this list entry decides: {view.listed_line(listing, now)}"
 
 
+_SOURCES = ("sql", "amavis", "file")
+
+
 @click.command("list")
 @config_option
 @json_option
-@click.option("--source", type=click.Choice(["sql", "file"]), help="Only what is in the database, or in files.")
+@click.option("--source", type=click.Choice(_SOURCES), help="Only what is there.")
 @click.option("--expired", is_flag=True, help="Only what has expired.")
 @click.argument("pattern", default="")
 def list_entries(path: Path | None, as_json: bool, source: str | None, expired: bool, pattern: str) -> None:
-    """The entries of the database and of the configuration files.
+    """The entries of the database, of amavis's if there is one, and of the configuration files.
 
     PATTERN is a part of a key, or with * and ? a whole one: *@example.org.
     """
     config = load(path)
     meant, now = place.matcher(pattern), time.time()
-    found: list[tuple[str, Entry]] = []
-    if source != "file":
-        with place.opened(config) as database:
-            found += [(written_key(one.key), one) for one in database.entries().values()]
-    if source != "sql":
-        found += [(written_key(one.key), one) for one in config.entries]
-        found += [("default", one) for one in [config.default_policy] if one.settings]
+    found = [pair for one in _SOURCES if source in (None, one) for pair in _entries(config, one)]
     shown = [(key, one) for key, one in found if meant(key) and not (expired and one.holds(now))]
     if as_json:
         print_json([view.entry_values(one, now, key) for key, one in shown])
         return
     for key, one in shown:
         view.say(view.entry_line(one, now, key))
+
+
+def _entries(config: Config, source: str) -> Iterator[tuple[str, Entry]]:
+    """The entries of a source, each with its key for people."""
+    if source == "file":
+        yield from ((written_key(one.key), one) for one in config.entries)
+        yield from (("default", one) for one in [config.default_policy] if one.settings)
+    elif source == "sql":
+        with place.opened(config) as database:
+            yield from ((written_key(one.key), one) for one in database.entries().values())
+    elif config.policies.amavis_database:
+        from contentfilter import worker  # noqa: PLC0415
+
+        with place.ending(), contextlib.closing(worker.amavis_database_for(config)) as amavis:
+            yield from ((written_key(one.key), one) for one in all_entries(amavis))

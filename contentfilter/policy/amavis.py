@@ -133,6 +133,17 @@ class AmavisSource:
         return found
 
 
+def all_entries(database: AmavisDatabase) -> list[Entry]:
+    """What every row of users says by itself, the highest priority first: for people. Raises PolicyError."""
+    warnings, entries = Warnings(), []
+    for row in sorted(database.users(), key=lambda row: (-row.priority, row.email)):
+        settings = dict(settings_of_row(row.values, row.where, warnings))
+        if names := rule_names(row.values.get(RULE_NAMES), row.where, warnings):
+            settings["banned_rules"] = tuple(dict.fromkeys([*names, _DEFAULT_RULES]))
+        entries.append(Entry(SOURCE, row.email, tuple(sorted(settings.items()))))
+    return entries
+
+
 def _users_of(rows: Sequence[UserRow], keys: Mapping[str, Sequence[str]]) -> dict[str, list[UserRow]]:
     """The rows of each recipient, the highest priority first, and of equal ones the most specific.
 

@@ -71,8 +71,8 @@ class AmavisDatabase:
         self._guard = threading.Lock()
         self._shape: _Shape | None = None
 
-    def users(self, keys: Collection[str]) -> list[UserRow]:
-        """The users under these keys."""
+    def users(self, keys: Collection[str] | None = None) -> list[UserRow]:
+        """The users under these keys, or all of them."""
         with self._connected() as (connection, shape):
             users, policy = _table(shape, "users"), _table(shape, "policy")
             there = {name: policy if name in shape.columns["policy"] else users for name in COLUMNS}
@@ -85,6 +85,8 @@ class AmavisDatabase:
             joined = users.outerjoin(policy, policy_id == policy.c[shape.columns["policy"]["id"]])
             named = (user.label("id"), email.label("email"), priority.label("priority"), policy_id.label("policy_id"))
             chosen = select(*named, *values).select_from(joined)
+            if keys is None:
+                return [_user(dict(row)) for row in connection.execute(chosen).mappings()]
             return [
                 _user(dict(row))
                 for batch in _batches(_as_stored(keys, binary="users" in shape.binary, both=self._path is not None))

@@ -26,6 +26,8 @@ from contentfilter.policy.database import PolicyDatabase
 from contentfilter.policy.settings import Policy
 from contentfilter.printable import printable
 from contentfilter.verdict import Action
+from tests.amavis_tables import fill as fill_amavis
+from tests.amavis_tables import statements
 from tests.unit.users import locked_out, open_place
 
 BIN = Path(sys.executable).parent
@@ -384,6 +386,34 @@ def test_list_takes_a_pattern_and_a_source(run: Run, arguments: list[str], keys:
     for key in ("bob@example.org", "bob@[192.0.2.1]"):
         run("policy", "set", key, "kill_level=6.5")
     assert [one["key"] for one in run("policy", "list", "--json", *arguments).json] == keys
+
+
+def test_an_amavis_database_is_listed_and_explained_between_ours_and_the_files(run: Run, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/amavis.sqlite"
+    fill_amavis(
+        url,
+        statements("sqlite"),
+        policy=[{"id": 1, "spam_kill_level": 4.5, "spam_tag_level": -1, "banned_rulenames": "strict"}],
+        users=[{"id": 1, "priority": 7, "policy_id": 1, "email": "@example.org"}],
+    )
+    write_config(tmp_path, f'[policies]\namavis_database = "{url}"\n[policy."@."]\nkill_level = 3\ntag_level = 3')
+    run("policy", "set", "bob@example.org", "kill_level=6.5")
+    (one,) = run("policy", "list", "--source", "amavis", "--json").json
+    assert (one["source"], one["key"], one["settings"]["banned_rules"]) == (
+        "amavis",
+        "@example.org",
+        ["strict", "default"],
+    )
+    assert [one["source"] for one in run("policy", "list", "--json").json] == ["sql", "amavis", "contentfilter.toml"]
+    assert run("policy", "get", "bob@example.org", "kill_level", "tag_level", "--explain").out.splitlines()[1:] == [
+        "* kill_level = 6.5",
+        "      from bob@example.org in sql",
+        "      shadows 4.5 from @example.org in amavis",
+        "      shadows 3.0 from @. in contentfilter.toml",
+        "* tag_level = -1.0",
+        "      from @example.org in amavis",
+        "      shadows 3.0 from @. in contentfilter.toml",
+    ]
 
 
 # lists
