@@ -29,6 +29,10 @@ from contentfilter.policy.keys import written_key
 from contentfilter.policy.lists import ListEntry
 
 
+_ANYBODY = "\0"
+"""A sender about whom nothing can stand anywhere: the null sender has entries of its own."""
+
+
 @click.command()
 @json_option
 def keys(as_json: bool) -> None:
@@ -52,8 +56,7 @@ def keys(as_json: bool) -> None:
 def get(*, path: Path | None, as_json: bool, explain: bool, address: str, names: tuple[str, ...], **mail: Any) -> None:
     """The settings that the filter would find for a recipient.
 
-    A * stands before what is not the built-in default. Without --sender, --client and --listener neither policy banks
-    nor lists about them are considered.
+    A * stands before what is not the built-in default. Lists and policy banks depend on the mail: say how it came.
     """
     wanted = [place.name_given(name) for name in names] or [one.name for one in settings()]
     config = load(path)
@@ -61,8 +64,8 @@ def get(*, path: Path | None, as_json: bool, explain: bool, address: str, names:
     effective = _looked_up(config, envelope)
     local = is_local(effective.policy, by_domain=LocalDomains(config.domains.local).has(address))
     now = time.time()
-    about_mail = any(value not in (None, False) for value in mail.values())
-    listing = effective.listing if about_mail else None
+    about_lists = mail["sender"] is not None or mail["client"] is not None
+    listing = effective.listing if about_lists else None
     found = explained(effective, wanted)
     if as_json:
         print_json(
@@ -76,7 +79,7 @@ def get(*, path: Path | None, as_json: bool, explain: bool, address: str, names:
         return
     why = "the setting" if effective.policy.local is not forms.DEFAULTS["local"] else "[domains] local"
     view.say(f"{address} is {'' if local else 'not '}local, by {why}")
-    if about_mail:
+    if about_lists:
         view.say(_listing_text(listing, now))
     for one in found:
         for line in view.explained_lines(one, effective.entries[-1], now, explain=explain):
@@ -94,7 +97,7 @@ def _envelope(
     if listener is not None and listener not in config.listen.addresses:
         fail(f'--listener: must be one of {", ".join(config.listen.addresses)}, not "{listener}"', os.EX_DATAERR)
     return Envelope(
-        (sender or "").removeprefix("<").removesuffix(">"),
+        _ANYBODY if sender is None else sender.removeprefix("<").removesuffix(">"),
         (Recipient(address),),
         client=Client(addr=client, source="LOCAL" if local_source else None),
         listener=listener or "",

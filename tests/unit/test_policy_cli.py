@@ -325,6 +325,20 @@ def test_get_about_a_mail_shows_banks_and_the_list_entry_that_decides(run: Run) 
     assert "no list has the sender" in run("policy", "get", "bob@example.org", "--client", "192.0.2.1").out
 
 
+def test_a_sender_that_is_not_given_is_not_the_null_sender(run: Run) -> None:
+    run("lists", "add", "@.", "<>", "deny")
+    run("lists", "add", "@.", "@.", "1.5")
+
+    def effect(*mail: str) -> Any:
+        return run("policy", "get", "bob@x.org", "local", "--json", *mail).json["listing"]
+
+    assert effect() is None
+    assert effect("--local-source") is None
+    assert effect("--client", "192.0.2.1")["effect"] == "score"
+    assert effect("--sender", "")["effect"] == "deny"
+    assert effect("--sender", "<>", "--client", "192.0.2.1")["effect"] == "deny"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [
