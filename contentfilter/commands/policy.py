@@ -28,7 +28,6 @@ from contentfilter.policy.explained import explained
 from contentfilter.policy.keys import written_key
 from contentfilter.policy.lists import ListEntry
 
-
 _ANYBODY = "\0"
 """A sender about whom nothing can stand anywhere: the null sender has entries of its own."""
 
