@@ -103,20 +103,25 @@ _KEPT_WHOLE = frozenset({Kind.SPAM, Kind.FAILURE, Kind.RULE})
 
 def abridged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings, of each inspector and kind the first few and how many more there are. What adds up all stays."""
-    seen: Counter[tuple[str, Kind]] = Counter()
+    # What concerns some recipients must not crowd out what concerns others.
+    seen: Counter[tuple[str, Kind, tuple[str, ...]]] = Counter()
     kept: list[Finding] = []
     for finding in findings:
-        key = finding.inspector, finding.kind
+        key = finding.inspector, finding.kind, finding.rules
         seen[key] += 1
         if seen[key] <= MOST_FINDINGS or finding.kind in _KEPT_WHOLE:
             kept.append(finding)
     more = ((key, count - MOST_FINDINGS) for key, count in seen.items() if key[1] not in _KEPT_WHOLE)
-    kept.extend(Finding(kind, name, f"and {count} more") for (name, kind), count in more if count > 0)
+    kept.extend(
+        Finding(kind, name, f"and {count} more", rules=rules) for (name, kind, rules), count in more if count > 0
+    )
     return tuple(kept)
 
 
 def wants(policy: Policy, inspector: str) -> bool:
     """Whether a recipient with this policy wants the inspector to look."""
+    if inspector == "banned" and not policy.banned_rules:
+        return False
     key = _BYPASS_OF_INSPECTOR.get(inspector)
     return key is None or not getattr(policy, key)
 
@@ -201,6 +206,8 @@ def _concerns(finding: Finding, policy: Policy) -> bool:
         return False
     if finding.user and finding.user != policy.spam_user:
         return False  # a scan for somebody else's preferences failed
+    if finding.rules and finding.rules != policy.banned_rules:
+        return False
     return wants(policy, finding.inspector)
 
 
@@ -211,7 +218,8 @@ def _present(case: _Case) -> dict[Category, list[str]]:
         category = _CATEGORY_OF_KIND.get(finding.kind)
         if category is not None:
             where = f" in part {finding.part}" if finding.part else ""
-            present.setdefault(category, []).append(f"{category.word}: {finding.name}{where}")
+            said = f" ({finding.text})" if finding.text else ""
+            present.setdefault(category, []).append(f"{category.word}: {finding.name}{where}{said}")
     for one in case.rules(*_ACTION_OF_RULE):
         if one.rule is not None:
             present.setdefault(Category.RULE, []).append(f"rule: {one.rule.action.value} by {one.rule.source}")
@@ -279,6 +287,9 @@ def _withholding_reply(case: _Case, action: Action, category: Category, *, copy:
     if action is Action.DISCARD:
         return reply.QUARANTINED if copy else reply.DISCARDED
     if action is Action.REJECT:
+        text = next((one.text for one in case.findings if one.kind is Kind.BANNED and one.text), "")
+        if category is Category.BANNED and text:
+            return reply.REJECTED_BANNED.saying(f"Refused: {text.encode('ascii', 'replace').decode()}")
         said = case.rules(RuleAction.REJECT) if category is Category.RULE else []
         if said and said[0].rule is not None and said[0].rule.text:
             return Reply.of_peer(reply.REJECTED_RULE.code, said[0].rule.text).completed(reply.REJECTED_RULE)

@@ -75,7 +75,9 @@ class Finding:
     name: what was found, for people and logs;
     part: the path of the part it is about ("1.2"), "" for the whole message; score and tests: for SPAM;
     user: the SpamAssassin user whose preferences gave the score, "" where the scanner's own apply;
-    rule: for RULE.
+    rule: for RULE;
+    rules: the sets of banned rules that it follows from, as a policy names them, () where it concerns everybody;
+    text: what a recipient is told of it, "" for nothing in particular.
     """
 
     kind: Kind
@@ -87,3 +89,5 @@ class Finding:
     autolearn: str = "no"
     user: str = ""
     rule: RuleHit | None = None
+    rules: tuple[str, ...] = ()
+    text: str = ""

@@ -161,7 +161,8 @@ class Pipeline:
         policies = [one.policy for one in effective]
         opened = await self._box.open(tree, len(message))  # 3, the containers, now that it is no loop
         try:
-            subject = Subject(mail_id, envelope, message, tree, _spam_users(policies), opened)
+            users, rules = _spam_users(policies), _banned_rules(policies)
+            subject = Subject(mail_id, envelope, message, tree, users, opened, rules)
             evidence = await self._inspect(subject, policies)  # 4
         except BaseException:
             opened.close()
@@ -404,6 +405,10 @@ def _addresses(outcomes: Sequence[Outcome]) -> list[str]:
 
 def _spam_users(policies: Sequence[Policy]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(policy.spam_user for policy in policies if not policy.bypass_spam_checks))
+
+
+def _banned_rules(policies: Sequence[Policy]) -> tuple[tuple[str, ...], ...]:
+    return tuple(dict.fromkeys(policy.banned_rules for policy in policies if wants(policy, "banned")))
 
 
 def _not_looked_into(tree: Tree) -> tuple[Finding, ...]:

@@ -16,7 +16,7 @@ from contentfilter.config import Config
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import InspectorError
 from contentfilter.inspectors import Inspector
-from contentfilter.inspectors.banned import BannedInspector, BannedSettings
+from contentfilter.inspectors.banned import BannedInspector
 from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.header import HeaderInspector, HeaderSettings
 from contentfilter.inspectors.spamd import SpamdInspector
@@ -153,14 +153,7 @@ def amavis_database_for(config: Config) -> AmavisDatabase:
 def inspectors_for(config: Config) -> tuple[Inspector, ...]:
     """Everybody who looks at a message."""
     inspectors: list[Inspector] = [
-        BannedInspector(
-            BannedSettings(
-                extensions=config.banned.extensions,
-                names=config.banned.names,
-                types=config.banned.types,
-                signs=config.banned.signs,
-            )
-        ),
+        BannedInspector(config.banned.sets),
         HeaderInspector(HeaderSettings(tests=config.header.tests)),
     ]
     if config.clamav.enabled:

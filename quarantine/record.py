@@ -199,4 +199,5 @@ def _withheld(values: Mapping[str, Any]) -> Withheld:
 
 def _finding(values: Mapping[str, Any]) -> Finding:
     tests = tuple(Test(**test) for test in values["tests"])
-    return Finding(**{**values, "kind": Kind(values["kind"]), "tests": tests})
+    rules = tuple(values.get("rules", ()))  # records of before there were sets of rules have none
+    return Finding(**{**values, "kind": Kind(values["kind"]), "tests": tests, "rules": rules})

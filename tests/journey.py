@@ -7,9 +7,10 @@ the scripted inspector reports, "discard@" discard it, and so on.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from contentfilter.decision import OnFailure
 from contentfilter.domains import LocalDomains
@@ -164,10 +165,12 @@ async def journey(
     keeper: Quarantine | None = None,
     box: Opening | None = None,
     policies: Policies | None = None,
+    own: Mapping[str, Policy] = MappingProxyType({}),
 ) -> AsyncIterator[Journey]:
-    """A journey for the time of the block. patience: seconds for each wait on the next hop."""
+    """A journey for the time of the block. patience: seconds for each wait on the next hop; own: further policies."""
     quarantine = keeper or Quarantine(directory / "quarantine", f"sqlite:///{directory / 'index.sqlite'}")
-    policies = policies or policies_of(Policy(), {f"{name}@x.example": policy for name, policy in POLICIES.items()})
+    own_and_usual = {f"{name}@x.example": policy for name, policy in {**POLICIES, **own}.items()}
+    policies = policies or policies_of(Policy(), own_and_usual)
     site = Site(
         hostname=HOST,
         local=LocalDomains(["x.example"]),

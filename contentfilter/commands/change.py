@@ -37,6 +37,9 @@ def set_values(path: Path | None, as_json: bool, expires: float | None, key: str
     config = load(path)
     where = place.key_given(key, config)
     values = dict(_assignment(one) for one in assignments)
+    rules = values.get("banned_rules")
+    if isinstance(rules, tuple) and (problem := config.objection(rules)):
+        fail(f"banned_rules: {problem}", os.EX_DATAERR)
 
     def step(before: Entry | None) -> Iterator[EntryStep]:
         if before is None and not values:

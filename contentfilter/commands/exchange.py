@@ -100,7 +100,7 @@ def import_all(
     if not (yes or dry_run) and (file == "-" or not sys.stdin.isatty()):
         raise click.UsageError("nobody can be asked here: say --yes to write, or --dry-run")
     config = load(path)
-    reading = Reading(case_sensitive=config.domains.case_sensitive)
+    reading = Reading(case_sensitive=config.domains.case_sensitive, objection=config.objection)
     _READERS[form](_text(file), reading)
     if reading.problems:
         _refuse(file, reading.problems)

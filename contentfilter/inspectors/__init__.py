@@ -72,7 +72,8 @@ class Content(Protocol):
 class Subject:
     """What is inspected. spam_users: whose SpamAssassin preferences to score with, "" for the configured user.
 
-    opened: what came out of the containers among the tree's leaves.
+    opened: what came out of the containers among the tree's leaves; banned_rules: the sets of banned rules to judge by,
+    once for each way in which recipients combine them.
     """
 
     mail_id: str
@@ -81,6 +82,7 @@ class Subject:
     tree: Tree
     spam_users: tuple[str, ...] = ("",)
     opened: Unpacked = NOTHING
+    banned_rules: tuple[tuple[str, ...], ...] = (("default",),)
 
     @property
     def contents(self) -> tuple[Content, ...]:

@@ -1,192 +1,122 @@
-"""Attachments of a kind that is not accepted: by file name, by declared type, and by what they really are."""
+"""Attachments of a kind that is not accepted: by the rules that each recipient's policy names."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-import re2
-
-from contentfilter.filetype import SAMPLE, detect, is_text
+from contentfilter.errors import InspectorError
 from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import Content, Subject
-from contentfilter.inspectors.file_name import extension, plain_names
-from contentfilter.printable import printable
-
-DEFAULT_EXTENSIONS = (
-    # Programs that Windows starts on a double click.
-    *("exe", "scr", "pif", "com", "cpl", "msi", "msix", "msixbundle", "appx", "appxbundle", "msp", "mst", "gadget"),
-    # Scripts that an interpreter of Windows or Office runs.
-    *("bat", "cmd", "vb", "vbe", "vbs", "js", "jse", "ws", "wsc", "wsf", "wsh", "sct", "hta", "ps1", "psm1", "psc1"),
-    # Files that start something else: shortcuts, settings, help, consoles, remote desktops, Office add-ins.
-    *("lnk", "scf", "url", "website", "inf", "reg", "chm", "hlp", "msc", "rdp", "application", "appref-ms"),
-    *("settingcontent-ms", "library-ms", "search-ms", "diagcab", "theme", "themepack", "xll", "wll", "iqy", "slk"),
-    # Libraries and drivers.
-    *("dll", "ocx", "sys", "drv"),
-    # Programs for Java, macOS and Android.
-    *("jar", "jnlp", "class", "app", "dmg", "pkg", "command", "apk"),
-    # Disk images: what is taken out of them bears no mark of where it came from.
-    *("iso", "img", "vhd", "vhdx", "udf"),
-    # Archives that only malware still uses.
-    *("ace", "arj"),
-)
-"""Endings of file names, without the dot."""
-
-DEFAULT_NAMES = (
-    # A class identifier in place of an extension: Windows hides it and asks the class to open the file.
-    r"\.\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}?$",
-    # Two extensions, the second of a program: "invoice.pdf.exe".
-    r"\.[^./]*[a-z][^./]*\.\s*(exe|vbs|pif|scr|bat|cmd|com|cpl|dll)[.\s]*$",
-)
-"""RE2 patterns searched for in file names, without regard to case."""
-
-DEFAULT_TYPES = (
-    # Programs for DOS and Windows, in the words of libmagic and of mail programs.
-    "application/x-dosexec",
-    "application/vnd.microsoft.portable-executable",
-    "application/x-msdownload",
-    "application/x-msdos-program",
-    "application/x-ms-dos-executable",
-    "application/x-ms-installer",
-    "application/x-msi",
-    "application/x-ms-shortcut",
-    "application/hta",
-    # Programs for Unix and macOS.
-    "application/x-executable",
-    "application/x-pie-executable",
-    "application/x-sharedlib",
-    "application/x-mach-binary",
-    # Java.
-    "application/java-archive",
-    "application/x-java-applet",
-    "application/x-java-archive",
-    # Disk images.
-    "application/x-iso9660-image",
-)
-"""Declared or detected types; "audio/*" stands for all types that begin so. Nothing that is plain text has one of
-these, which :meth:`BannedInspector._detected` relies on."""
-
-DEFAULT_SIGNS = (
-    # Macros that run when the document is opened, and formulas that start programs.
-    "macro-autorun",
-    "dde",
-    # Programs in documents and disk images, shortcuts that start something.
-    "ole-executable",
-    "image-with-executable",
-    "shortcut",
-    # Documents that start a program.
-    "pdf-launch",
-    # A page that builds a file out of itself, past every filter.
-    "html-smuggling",
-)
-"""Names of signs. Macros as such, forms and scripts in PDF are in honest mail every day and are left to other rules."""
+from contentfilter.inspectors.banned_contents import Contents, OverBudgetError
+from contentfilter.inspectors.banned_matching import Decision, Matcher
+from contentfilter.inspectors.banned_rules import RuleSet
 
 INLINE_LEAVES = 8
 """Up to so many leaves are judged at once; more go to a thread. Detecting one takes up to a millisecond of CPU."""
 
-_SHOWN = 100
-"""Characters of a name that go into a finding; of a longer one its end is kept, for that is where the extension is."""
+INLINE_COMPARISONS = 1000
+"""Up to so many comparisons of contents and names with rules are made at once: about a millisecond."""
 
-
-class Pattern(Protocol):
-    """A compiled pattern; re2 says nothing of its types."""
-
-    def search(self, text: str) -> object | None:
-        """A match anywhere in the text, or None."""
-        ...
+_LONG_NAME = 128
+_FORMS_OF_LONG_NAME = 50
+"""A name longer than that may be cut in many places, and each form counts."""
 
 
 @dataclass(frozen=True, slots=True)
-class BannedSettings:
-    """What is not accepted. Order does not matter; empty tuples switch a test off."""
+class _Judged:
+    """What one set says of a message.
 
-    extensions: tuple[str, ...] = DEFAULT_EXTENSIONS
-    names: tuple[str, ...] = DEFAULT_NAMES
-    types: tuple[str, ...] = DEFAULT_TYPES
-    signs: tuple[str, ...] = DEFAULT_SIGNS
+    decisions: by the content's number; incomplete: not all contents could be compared; failure: why there is no answer.
+    """
+
+    decisions: Mapping[int, Decision] = field(default_factory=dict)
+    incomplete: bool = False
+    failure: str = ""
 
 
 class BannedInspector:
-    """Looks at every part of the tree, in every reading, and at what is in containers.
-
-    Raises ValueError for a pattern that is none.
-    """
+    """Looks at every part of the tree, in every reading, and at what is in containers. sets: all that there are."""
 
     name = "banned"
 
-    def __init__(self, settings: BannedSettings) -> None:
-        self._extensions = frozenset(each.lower().removeprefix(".") for each in settings.extensions)
-        self._names = compile_patterns(settings.names)
-        types = [each.lower() for each in settings.types]
-        self._types = frozenset(each for each in types if not each.endswith("/*"))
-        self._type_prefixes = tuple(each.removesuffix("*") for each in types if each.endswith("/*"))
-        self._signs = frozenset(each.lower() for each in settings.signs)
-        self._text_can_be_banned = not set(types) <= set(DEFAULT_TYPES)
+    def __init__(self, sets: Iterable[RuleSet]) -> None:
+        self._sets = {rules.name: Matcher.of(rules) for rules in sets}
 
     async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
-        """One finding for each part that is banned. Raises InspectorError when libmagic fails."""
-        if len(subject.contents) <= INLINE_LEAVES:
+        """For each of subject.banned_rules a finding for each content that is banned, or a failure.
+
+        A set that there is not leaves open what is banned: that is a failure as well, never an empty result.
+        """
+        if self._is_little(subject):
             return tuple(self._findings(subject))
         return await asyncio.to_thread(lambda: tuple(self._findings(subject)))
 
-    def _findings(self, subject: Subject) -> Iterator[Finding]:
+    def _is_little(self, subject: Subject) -> bool:
         contents: tuple[Content, ...] = (*subject.tree.parts, *subject.opened.members)
-        for part in contents:
-            rule = self._by_name(part) or self._by_type(part)
-            if rule:
-                yield Finding(Kind.BANNED, self.name, rule, part.path)
-        for sign in subject.opened.signs:
-            if sign.name in self._signs:
-                yield Finding(Kind.BANNED, self.name, _shown(str(sign)), sign.path)
+        if sum(one.is_leaf for one in contents) > INLINE_LEAVES:
+            return False
+        rules = sum(len(matcher.tests) for matcher in self._asked(subject))
+        forms = [_FORMS_OF_LONG_NAME if len(name) > _LONG_NAME else 1 for one in contents for name in one.names]
+        return (len(contents) + sum(forms)) * rules <= INLINE_COMPARISONS
 
-    def _by_name(self, part: Content) -> str:
-        for name in part.names:
-            for plain in plain_names(name):
-                ending = extension(plain)
-                if ending in self._extensions:
-                    return f".{ending}: {_shown(name)}"
-                for pattern, compiled in self._names:
-                    if compiled.search(plain):
-                        return f"{_shown(pattern)}: {_shown(name)}"
-        return ""
+    def _asked(self, subject: Subject) -> tuple[Matcher, ...]:
+        """The sets that somebody wants, each once."""
+        names = dict.fromkeys(name for names in subject.banned_rules for name in names)
+        return tuple(self._sets[name] for name in names if name in self._sets)
 
-    def _by_type(self, part: Content) -> str:
-        found = ""
-        if self._is_banned(part.declared_type):
-            found = part.declared_type
-        elif part.is_leaf and (self._types or self._type_prefixes):
-            detected = part.detected_type or self._detected(part.head(SAMPLE))
-            found = detected if self._is_banned(detected) else ""
-        return f"{_shown(found)}: {_shown(part.name)}" if found and part.name else _shown(found)
+    def _findings(self, subject: Subject) -> Iterator[Finding]:
+        asked = self._asked(subject)
+        contents = Contents(
+            subject,
+            minds_places=any(matcher.minds_places for matcher in asked),
+            minds_text=any(matcher.minds_text for matcher in asked),
+        )
+        judged = {matcher.rules.name: _judged(matcher, contents) for matcher in asked}
+        for names in dict.fromkeys(subject.banned_rules):
+            yield from self._findings_for(names, judged, contents)
 
-    def _detected(self, sample: bytes) -> str:
-        """The type as libmagic has it. Asking it about text takes half a millisecond: only if that can matter."""
-        return detect(sample) if self._text_can_be_banned or not is_text(sample) else ""
-
-    def _is_banned(self, media_type: str) -> bool:
-        return media_type in self._types or media_type.startswith(self._type_prefixes)
-
-
-def compile_patterns(patterns: Sequence[str]) -> tuple[tuple[str, Pattern], ...]:
-    """Patterns of RE2, which takes linear time whatever it is given, without regard to case.
-
-    Raises ValueError that names the pattern and what is wrong with it.
-    """
-    options = re2.Options()
-    options.case_sensitive = False
-    options.log_errors = False
-    compiled = []
-    for pattern in patterns:
-        try:
-            compiled.append((pattern, re2.compile(pattern, options)))
-        except re2.error as error:
-            reason = error.args[0].decode("utf-8", "replace") if error.args else "refused by RE2"
-            raise ValueError(f"the pattern {pattern!r} is not valid: {reason}") from error
-    return tuple(compiled)
+    def _findings_for(
+        self, names: tuple[str, ...], judged: Mapping[str, _Judged], contents: Contents
+    ) -> Iterator[Finding]:
+        """What the sets of one recipient say, asked one after the other."""
+        unknown = next((name for name in names if name not in judged), None)
+        if unknown is not None:
+            yield Finding(Kind.FAILURE, self.name, no_such_set(unknown, self._sets), rules=names)
+            return
+        failure = next((judged[name].failure for name in names if judged[name].failure), "")
+        if failure:
+            yield Finding(Kind.FAILURE, self.name, failure, rules=names)
+            return
+        by_set = [judged[name].decisions for name in names]
+        for number in sorted({number for decisions in by_set for number in decisions}):
+            decision = next(decisions[number] for decisions in by_set if number in decisions)
+            if not decision.allow:
+                path = contents.all[number].path
+                yield Finding(Kind.BANNED, self.name, decision.what, path, rules=names, text=decision.text)
+        if any(judged[name].incomplete for name in names):
+            yield Finding(Kind.UNCHECKED, self.name, "more parts and names than banned rules look at", rules=names)
 
 
-def _shown(text: str) -> str:
-    half = _SHOWN // 2
-    return printable(text if len(text) <= _SHOWN else f"{text[: half - 3]}...{text[-half:]}")
+def _judged(matcher: Matcher, contents: Contents) -> _Judged:
+    decisions: dict[int, Decision] = {}
+    try:
+        for number, one in enumerate(contents.all):
+            decision = matcher.decide(one)
+            if decision is not None:
+                decisions[number] = decision
+    except OverBudgetError:
+        return _Judged(decisions, incomplete=True)
+    except InspectorError as error:
+        return _Judged(failure=str(error))
+    return _Judged(decisions)
+
+
+def no_such_set(name: str, known: Iterable[str]) -> str:
+    """What is wrong with the name of a set, and what would be right."""
+    known = sorted(known)
+    close: Sequence[str] = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    return f"there is no set of banned rules called {name}; {hint}"

@@ -40,6 +40,7 @@ PLAIN_WORDS = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "too_short": "must not be empty",
+    "missing": "must be given",
 }
 """Our words for what pydantic says in Python's."""
 

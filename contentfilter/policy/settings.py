@@ -102,7 +102,8 @@ FieldText = Annotated[str, AfterValidator(_no_control_characters)]
 Extension = Annotated[str, AfterValidator(_extension)]
 AdminAddress = Annotated[str, AfterValidator(_admin)]
 NextHopAddress = Annotated[str, AfterValidator(_next_hop)]
-RuleSets = Annotated[tuple[Annotated[str, AfterValidator(_rule_set)], ...], BeforeValidator(_tuple)]
+RuleSetName = Annotated[str, AfterValidator(_rule_set)]
+RuleSets = Annotated[tuple[RuleSetName, ...], BeforeValidator(_tuple)]
 
 
 class Policy(BaseModel):

@@ -20,7 +20,8 @@ from contentfilter.unpack.wire import NonsenseError, close_all
 _PATH: Final = re.compile(r"[0-9.~]{1,200}(?:/[0-9]{1,6}){0,64}")
 _NAME_LENGTH: Final = 1000
 _TEXT_LENGTH: Final = 200
-_MOST_TEXTS: Final = 16
+MOST_NAMES: Final = 16
+"""Names of a member that a helper tells, and readings."""
 _MOST_REMARKS: Final = 5_000
 """Signs and complaints of one message that are kept; more are nonsense."""
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
@@ -38,6 +39,7 @@ class Collector:
         self._files: list[int] = []
         self._members: list[Member] = []
         self._signs: list[Sign] = []
+        self._same: dict[str, str] = {}
         self._unchecked: dict[tuple[str, str], None] = {}
         self._exceeded: dict[str, None] = {}
         self._remarks = 0
@@ -50,6 +52,9 @@ class Collector:
             raise NonsenseError("more files than members")
         if "member" in values:
             self._member(values)
+            return
+        if "same" in values:
+            self._copy(values)
             return
         self._remarks += 1
         if self._remarks > _MOST_REMARKS:
@@ -64,6 +69,12 @@ class Collector:
             self.done = True
         else:
             raise NonsenseError(_text(values, "failed") if "failed" in values else "an unknown word")
+
+    def _copy(self, values: dict[str, Any]) -> None:
+        path, first = self._known(values, "same"), self._known(values, "as")
+        if path in self._same or first in self._same or path == first:
+            raise NonsenseError("a copy of a copy")
+        self._same[path] = first
 
     def _known(self, values: dict[str, Any], key: str) -> str:
         path = values[key]
@@ -110,7 +121,13 @@ class Collector:
         files = tuple(self._files)
         self._files = []
         return Unpacked(
-            tuple(members), tuple(self._signs), tuple(self._unchecked), tuple(self._exceeded), failed, files
+            tuple(members),
+            tuple(self._signs),
+            tuple(self._unchecked),
+            tuple(self._exceeded),
+            failed,
+            files,
+            tuple(self._same.items()),
         )
 
     def drop(self) -> None:
@@ -143,7 +160,7 @@ def _text(values: dict[str, Any], key: str) -> str:
 
 def _texts(values: dict[str, Any], key: str, longest: int) -> tuple[str, ...]:
     found = values.get(key, [])
-    if not isinstance(found, list) or len(found) > _MOST_TEXTS:
+    if not isinstance(found, list) or len(found) > MOST_NAMES:
         raise NonsenseError(f"{key} that is no list")
     return tuple(_checked(each, longest) for each in found)
 

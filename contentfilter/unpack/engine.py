@@ -81,6 +81,9 @@ class Report(Protocol):
     def unchecked(self, path: str, why: str) -> None:
         """A content that could not be looked into, or not wholly."""
 
+    def same(self, path: str, as_path: str) -> None:
+        """A content that is another's very copy: what was told of that one goes for it as well."""
+
     def exceeded(self, limit: str) -> None:
         """A limit of the budget was hit."""
 
@@ -116,7 +119,7 @@ class Engine:
     directory: Path
     passwords: tuple[str, ...] = ()
     _waiting: deque[tuple[Store, Source]] = field(default_factory=deque)
-    _opened: set[bytes] = field(default_factory=set)
+    _opened: dict[bytes, str] = field(default_factory=dict)
 
     def run(self, sources: Store, contents: Iterable[Source]) -> None:
         """Open everything. Tells the report; raises OSError if contents cannot be stored."""
@@ -131,10 +134,10 @@ class Engine:
             self.report.exceeded(error.limit)
 
     def _take(self, source: Source, file: BinaryIO) -> None:
-        digest = _digest(file)
-        if digest in self._opened:
+        first = self._opened.setdefault(_digest(file), source.path)
+        if first != source.path:
+            self.report.same(source.path, first)
             return
-        self._opened.add(digest)
         size = source.place.size
         media_type = source.media_type or media_type_of(os.pread(file.fileno(), SAMPLE, 0))
         kind = kind_of(file, size, media_type, source.names, source.declared_type)

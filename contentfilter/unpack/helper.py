@@ -242,6 +242,10 @@ class _Telling:
         """What could not be looked into."""
         wire.send(self.channel, {"unchecked": path, "why": why[:_SHOWN]})
 
+    def same(self, path: str, as_path: str) -> None:
+        """A second copy of a content."""
+        wire.send(self.channel, {"same": path, "as": as_path})
+
     def exceeded(self, limit: str) -> None:
         """A limit of the budget."""
         wire.send(self.channel, {"exceeded": limit})

@@ -71,7 +71,8 @@ class Unpacked:
     """What came of one message. Close it: members are open files until then.
 
     unchecked: path and reason of what could not be looked into; exceeded: names of the limits that were hit;
-    failed: why the helper did not finish, "" if it did.
+    failed: why the helper did not finish, "" if it did; same: contents that are byte for byte the same as another, as
+    (path, that other's path). Only the other was opened and searched for signs.
     """
 
     members: tuple[Member, ...] = ()
@@ -80,6 +81,7 @@ class Unpacked:
     exceeded: tuple[str, ...] = ()
     failed: str = ""
     files: tuple[int, ...] = field(default=(), repr=False)
+    same: tuple[tuple[str, str], ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:

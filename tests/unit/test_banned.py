@@ -11,7 +11,8 @@ from contentfilter.envelope import Envelope
 from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import Subject
 from contentfilter.inspectors import banned as banned_module
-from contentfilter.inspectors.banned import BannedInspector, BannedSettings
+from contentfilter.inspectors.banned import BannedInspector
+from contentfilter.inspectors.banned_default import BannedSettings, default_set
 from contentfilter.inspectors.file_name import extension, plain_names
 from contentfilter.message import Message
 from contentfilter.mime import parse
@@ -26,7 +27,7 @@ def subject(raw: bytes) -> Subject:
 
 
 async def findings(raw: bytes, settings: BannedSettings = DEFAULTS) -> tuple[Finding, ...]:
-    return await BannedInspector(settings).inspect(subject(raw))
+    return await BannedInspector([default_set(settings)]).inspect(subject(raw))
 
 
 def attached(name: bytes, content: bytes = b"harmless", kind: bytes = b"application/octet-stream") -> bytes:
@@ -109,7 +110,7 @@ def test_plain_names_of_anything(name: str) -> None:
     ],
 )
 async def test_names(name: bytes, rule: str | None) -> None:
-    wanted = () if rule is None else (Finding(Kind.BANNED, "banned", rule, "1"),)
+    wanted = () if rule is None else (Finding(Kind.BANNED, "banned", rule, "1", rules=("default",)),)
     assert await findings(attached(name)) == wanted
 
 
@@ -180,7 +181,7 @@ async def test_many_leaves_are_judged_in_a_thread_with_the_same_result(monkeypat
 @pytest.mark.parametrize("pattern", ["(a", "a**", r"(?=a)", r"\1"])
 def test_invalid_pattern_is_refused_by_name(pattern: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="is not valid") as caught:
-        BannedInspector(BannedSettings(names=(pattern,)))
+        default_set(BannedSettings(names=(pattern,)))
     assert repr(pattern) in str(caught.value)
     assert capfd.readouterr().err == ""
 
@@ -200,17 +201,17 @@ def _subject_with_text() -> Subject:
 )
 async def test_members_of_containers_are_judged_like_parts(name: str, detected: str, why: str) -> None:
     member = Member("1/2", "1", (name,), "", detected, (), why, 0)
-    findings = await BannedInspector(BannedSettings()).inspect(_opened(member))
+    findings = await BannedInspector([default_set(DEFAULTS)]).inspect(_opened(member))
     assert [(finding.kind, finding.part) for finding in findings] == [(Kind.BANNED, "1/2")]
 
 
 async def test_an_innocent_member_is_not_banned() -> None:
     member = Member("1/1", "1", ("a.txt",), "", "text/plain", (), "", 0)
-    assert await BannedInspector(BannedSettings()).inspect(_opened(member)) == ()
+    assert await BannedInspector([default_set(DEFAULTS)]).inspect(_opened(member)) == ()
 
 
 async def test_some_signs_are_banned_and_others_are_only_facts() -> None:
     subject = _opened(signs=(Sign("1", "macro"), Sign("1/3", "macro-autorun", "AutoOpen")))
-    (finding,) = await BannedInspector(BannedSettings()).inspect(subject)
+    (finding,) = await BannedInspector([default_set(DEFAULTS)]).inspect(subject)
     assert (finding.kind, finding.name, finding.part) == (Kind.BANNED, "macro-autorun: AutoOpen", "1/3")
-    assert await BannedInspector(BannedSettings(signs=())).inspect(subject) == ()
+    assert await BannedInspector([default_set(BannedSettings(signs=()))]).inspect(subject) == ()

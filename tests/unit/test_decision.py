@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -35,6 +36,30 @@ def decide(evidence: Evidence, policy: Policy, *, local: bool, listing: ListEntr
 
 def listed(effect: Effect, score: float = 0.0) -> ListEntry:
     return ListEntry("test", "@.", "@bad.example", effect, score)
+
+
+FOR_US = Finding(Kind.BANNED, "banned", ".exe: a.exe", "3", rules=("ours", "default"))
+FAILED_FOR_US = Finding(Kind.FAILURE, "banned", "no such set", rules=("ours", "default"))
+
+
+@pytest.mark.parametrize(
+    ("finding", "rules", "category", "action"),
+    [
+        (FOR_US, ("ours", "default"), "banned", "discard"),
+        (FOR_US, ("default", "ours"), "clean", "pass"),
+        (FOR_US, ("ours",), "clean", "pass"),
+        (FOR_US, (), "clean", "pass"),
+        (FAILED_FOR_US, ("ours", "default"), "clean", "defer"),
+        (FAILED_FOR_US, ("default",), "clean", "pass"),
+        (BANNED_FAILED, ("ours", "default"), "clean", "defer"),
+        (BANNED_FAILED, (), "clean", "pass"),
+    ],
+)
+def test_banned_rules_concern_those_who_combine_them_so(
+    finding: Finding, rules: tuple[str, ...], category: str, action: str
+) -> None:
+    verdict = decide(Evidence((finding,), 100), Policy(banned_rules=rules), local=True)
+    assert (verdict.category.word, verdict.action.value) == (category, action)
 
 
 def spam(score: float, user: str = "") -> Finding:
@@ -246,6 +271,14 @@ def test_shadow_passes_everything_unmarked_and_says_what_would_have_been_done() 
 def test_route(findings: list[Finding], settings: dict[str, object], route: Route) -> None:
     verdict = decide(Evidence(tuple(findings), 1000), Policy.model_validate(settings), local=True)
     assert verdict.route == route
+
+
+def test_the_text_of_a_banned_rule_is_what_sender_and_recipient_are_told() -> None:
+    told = replace(BANNED, text="Programme nur in Archiven \u2013 bitte packen")
+    policy = Policy(banned_action=Action.REJECT)
+    verdict = decide(Evidence((BANNED, told), 1000), policy, local=True)
+    assert str(verdict.reply) == "554 5.7.0 Refused: Programme nur in Archiven ? bitte packen"
+    assert verdict.reasons[1].endswith(" in part 3 (Programme nur in Archiven \u2013 bitte packen)")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ class Seen:
     members: dict[str, tuple[Described, bytes]] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+    copies: list[tuple[str, str]] = field(default_factory=list)
 
     def member(self, member: Described, place: Place | None) -> None:
         self.members[member.path] = (member, b"" if place is None else self.store.read(place, 0, place.size))
@@ -34,6 +35,9 @@ class Seen:
 
     def unchecked(self, path: str, why: str) -> None:
         self.problems.append((path, why))
+
+    def same(self, path: str, as_path: str) -> None:
+        self.copies.append((path, as_path))
 
     def exceeded(self, limit: str) -> None:
         self.limits.append(limit)
@@ -81,6 +85,7 @@ def test_members_are_opened_in_their_turn(tmp_path: Path) -> None:
 def test_a_container_of_itself_is_opened_once(tmp_path: Path) -> None:
     seen = opened("do:same ", tmp_path)
     assert list(seen.members) == ["1/1"]
+    assert seen.copies == [("1/1", "1")]
     assert not seen.limits
 
 

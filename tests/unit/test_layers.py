@@ -35,12 +35,9 @@ LAYERS = FROM_THE_TOP.split()
 MODULES = sorted(path for package in ("contentfilter", "quarantine") for path in (ROOT / package).rglob("*.py"))
 
 PURE = (
-    "contentfilter.mime",
-    "contentfilter.decision",
-    "contentfilter.score",
-    "contentfilter.outcome",
-    "contentfilter.fields",
-    "contentfilter.policy.settings",
+    *("contentfilter.mime", "contentfilter.decision", "contentfilter.score", "contentfilter.outcome"),
+    *("contentfilter.fields", "contentfilter.notice", "contentfilter.inspectors.banned_"),
+    *("contentfilter.policy.settings", "contentfilter.policy.lists", "contentfilter.policy.banks"),
 )
 IO = {"asyncio", "socket", "subprocess", "selectors", "ssl", "multiprocessing", "threading"}
 

@@ -279,6 +279,34 @@ async def test_each_preference_is_asked_for_once_and_only_for_those_who_want_sco
     assert spamd.asked[0].spam_users == ("bob", "")
 
 
+async def test_each_combination_of_banned_rules_is_asked_for_once_and_only_for_those_who_want_it() -> None:
+    inspector = Scripted("banned")
+    policies = {
+        "bob@x.example": Policy(banned_rules=("a", "b")),
+        "carol@x.example": Policy(banned_rules=("c",), bypass_banned_checks=True),
+    }
+    it = made(inspector, policies=policies)
+    await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL, BOB, FAR)))
+    assert inspector.asked[0].banned_rules == (("a", "b"), ("default",))
+
+
+async def test_who_wants_no_banned_rules_does_not_have_them_asked() -> None:
+    inspector = Scripted("banned")
+    it = made(inspector, default=Policy(banned_rules=()))
+    await it.handle()
+    assert not inspector.asked
+
+
+async def test_many_findings_for_one_do_not_crowd_out_those_for_another() -> None:
+    banned = Finding(Kind.BANNED, "banned", "x", rules=("a",))
+    findings = (*(replace(banned, part=str(number)) for number in range(100)), replace(banned, rules=("b",)))
+    policies = {"bob@x.example": Policy(banned_rules=("b",)), "carol@x.example": Policy(banned_rules=("c",))}
+    it = made(Scripted("banned", findings=findings), policies=policies)
+    with Message(MESSAGE) as message:
+        case = await it.pipeline.judge("id", replace(ENVELOPE, recipients=(BOB, CAROL)), message)
+    assert [verdict.category for verdict in case.verdicts] == [Category.BANNED, Category.CLEAN]
+
+
 async def test_a_failure_beside_findings_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     failed = Finding(Kind.FAILURE, "spamd", "timeout", user="bob")
     it = made(Scripted("spamd", findings=(failed,)))

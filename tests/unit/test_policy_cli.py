@@ -47,6 +47,10 @@ policy = { spam_action = "reject" }
 [domains]
 local = ["example.org"]
 """
+SETS = """
+[banned.set.strict]
+rules = [{ action = "deny", extensions = ["exe"] }]
+"""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def config(tmp_path: Path) -> Path:
     return write_config(tmp_path)
 
 
-def write_config(directory: Path, more: str = FILE) -> Path:
+def write_config(directory: Path, more: str = FILE + SETS) -> Path:
     path = directory / "contentfilter.toml"
     path.write_text(f'state_directory = "{directory}"\nhostname = "filter.example.org"\n{more}')
     return path
@@ -161,6 +165,11 @@ def test_taking_out_the_last_value_takes_the_entry_out(run: Run, database: Polic
         (["bob@x.org", "kill_levle=6"], 65, "kill_levle: unknown setting; did you mean kill_level?"),
         (["bob@x.org", "kill_level=6,5"], 65, "kill_level: must be a number such as 6.5, inf or -inf, not '6,5'"),
         (["bob@x.org", "spam_action=discrad"], 65, "did you mean discard?"),
+        (
+            ["bob@x.org", "banned_rules=default,strcit"],
+            65,
+            "banned_rules: there is no set of banned rules called strcit",
+        ),
         (["example.org", "kill_level=6"], 65, '"example.org": looks like a domain without its @: write "@example.org"'),
         (["default", "kill_level=6"], 65, 'write "@." for everybody'),
         (["bob@@x.org", "kill_level=6"], 65, '"bob@@x.org": must be default, "user@example.org"'),
@@ -479,7 +488,14 @@ def test_wrong_list_entries_are_refused(run: Run, arguments: list[str], code: in
 
 
 def fill(run: Run) -> None:
-    run("policy", "set", '"a,b"@example.org', "kill_level=inf", 'spam_subject_tag=a, "b" ', "banned_rules=x,y")
+    run(
+        "policy",
+        "set",
+        '"a,b"@example.org',
+        "kill_level=inf",
+        'spam_subject_tag=a, "b" ',
+        "banned_rules=strict,default",
+    )
     run("policy", "set", "@example.org", "tag_level=-inf", "spam_subject_tag==1+1", "--expires", "2130-12-31T12:00")
     run("policy", "set", "jürgen@", "spam_subject_tag=")
     run("lists", "add", "@.", "@news.example", "-2.25", "--expires", "2130-12-31")
@@ -515,7 +531,7 @@ def test_what_was_exported_can_be_imported_elsewhere(
 def test_an_export_is_a_policy_file_as_well(run: Run, tmp_path: Path) -> None:
     fill(run)
     (tmp_path / "elsewhere").mkdir()
-    other = write_config(tmp_path / "elsewhere", '[policies]\nfile = "policy.toml"\n')
+    other = write_config(tmp_path / "elsewhere", f'[policies]\nfile = "policy.toml"\n{SETS}')
     run("policy", "export", str(other.parent / "policy.toml"))
     ours = run("policy", "list", "--source", "sql", "--json").json
     theirs = run("policy", "list", "--source", "file", "--json", "--config", str(other)).json
@@ -604,6 +620,12 @@ def test_a_file_cut_off_within_a_line_is_never_taken_for_a_whole_one(run: Run, t
         ("all.txt", b"", 64, "FILE has no ending .toml or .csv: say --format"),
         ("half.toml", b'[policy."@."]\nkill_level = \n', 65, "half.toml: is not TOML, or is cut off: Invalid value"),
         ("nul.csv", b"key,spam_subject_tag\n@.,a\0b\n", 65, "spam_subject_tag: must not have control characters"),
+        (
+            "sets.csv",
+            b"key,banned_rules\n@.,strcit\n",
+            65,
+            "sets.csv: line 2: @.: banned_rules: there is no set of banned rules called strcit; did you mean strict?",
+        ),
         ("cut.csv", b"key,expires\n@.,2130-12-3", 65, "cut.csv: its last line has no end: is it complete?"),
         ("empty.csv", b"", 65, "line 1: must be the names of the columns, with key among them"),
     ],

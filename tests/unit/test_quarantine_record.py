@@ -48,6 +48,8 @@ RECORDS = st.builds(
             name=TEXT,
             score=NUMBER,
             tests=st.lists(st.builds(Test, TEXT, st.none() | NUMBER), max_size=2).map(tuple),
+            rules=st.lists(TEXT, max_size=2).map(tuple),
+            text=TEXT,
         ),
         max_size=2,
     ).map(tuple),
@@ -62,6 +64,16 @@ RECORDS = st.builds(
 @given(RECORDS)
 def test_a_record_comes_back_from_json_as_it_was(record: Record) -> None:
     assert Record.from_json(record.to_json()) == record
+
+
+def test_a_record_of_before_there_were_sets_of_rules_is_read() -> None:
+    finding = Finding(Kind.BANNED, "banned", ".exe: a.exe")
+    withheld = (Withheld(Recipient("bob@x.example"), Category.BANNED, Action.DISCARD),)
+    record = Record("id", 1.0, "a@y.example", withheld, 3, "digest", findings=(finding,))
+    values = json.loads(record.to_json())
+    assert values["findings"][0].pop("rules") == []
+    assert values["findings"][0].pop("text") == ""
+    assert Record.from_json(json.dumps(values)) == record
 
 
 @given(RECORDS)

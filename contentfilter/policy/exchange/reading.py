@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 
 from contentfilter.policy.entry import Entry, Settings
 from contentfilter.policy.exchange.content import EVERYTHING, Content, Problem
@@ -10,12 +10,20 @@ from contentfilter.policy.keys import stored_key, written_key
 from contentfilter.policy.lists import Effect, ListEntry, stored_subject
 
 SOURCE = "file"
+Objection = Callable[[Sequence[str]], str]
 
 
 class Reading:
-    """One file. case_sensitive: about local parts, as in `[domains]`."""
+    """One file.
 
-    def __init__(self, *, case_sensitive: bool = False) -> None:
+    case_sensitive: about local parts, as in `[domains]`; objection: what is wrong with names of sets of banned rules,
+    which are the site's; "" if nothing is.
+    """
+
+    def __init__(
+        self, *, case_sensitive: bool = False, objection: Callable[[Sequence[str]], str] | None = None
+    ) -> None:
+        self._objection = objection
         self.problems: list[Problem] = []
         self.covers = EVERYTHING
         self._case_sensitive = case_sensitive
@@ -48,9 +56,13 @@ class Reading:
             self.complain(where, written_key(owner), str(error))
             return None
 
-    def put_entry(self, where: str, key: str, settings: Iterable[tuple[str, object]], expires: float | None) -> None:
-        """An entry in which nothing is wrong."""
-        if self._first_time(where, key):
+    def put_entry(self, where: str, key: str, settings: Sequence[tuple[str, object]], expires: float | None) -> None:
+        """An entry in which nothing is wrong by itself."""
+        rules = dict(settings).get("banned_rules")
+        problem = self._objection(rules) if self._objection and isinstance(rules, tuple) else ""
+        if problem:
+            self.complain(where, written_key(key), "banned_rules", problem)
+        elif self._first_time(where, key):
             sorted_settings: Settings = tuple(sorted(settings, key=lambda one: one[0]))
             self._entries[key] = Entry(SOURCE, key, sorted_settings, expires)
 

@@ -1,0 +1,107 @@
+"""Reads configuration files. A ConfigError says in one line which file, table and key are wrong."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ValidationError,
+)
+
+from contentfilter.config.mistakes import first_error
+from contentfilter.config.recipients import (
+    PolicyTable,
+)
+from contentfilter.config.tree import Config, PolicyFile
+from contentfilter.config.values import quoted
+from contentfilter.errors import ConfigError
+
+DEFAULT_PATH = Path("/etc/contentfilter/contentfilter.toml")
+ENVIRONMENT_VARIABLE = "CONTENTFILTER_CONFIG"
+
+_T = TypeVar("_T", bound=BaseModel)
+
+
+def path_in_use(given: Path | None) -> Path:
+    """Which file to read: the option, else the environment, else the usual place."""
+    return given or Path(os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_PATH)
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file, and the policy file that it names. Raises ConfigError."""
+    raw = _raw(_text(path), str(path))
+    config = _validated(Config, raw, str(path))
+    if config.policies.file:
+        other = path.parent / config.policies.file
+        more = _raw(_text(other), str(other))
+        _validated(PolicyFile, more, str(other))
+        config = _merged(raw, more, path, other)
+    return _complete(config)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 (byte {error.start})") from error
+
+
+def parse(text: str, name: str) -> Config:
+    """Check a configuration given as text; name is for messages. Raises ConfigError."""
+    return _complete(_validated(Config, _raw(text, name), name))
+
+
+def _raw(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: is not TOML: {error}") from error
+
+
+def _validated(kind: type[_T], raw: dict[str, Any], name: str) -> _T:
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {first_error(error)}") from error
+
+
+def _merged(raw: dict[str, Any], more: dict[str, Any], path: Path, other: Path) -> Config:
+    """The configuration with the tables of the policy file in it. Of each table both files say where it stands."""
+    both = dict(raw)
+    file_of: dict[str, str] = {}
+    for name in PolicyFile.model_fields:
+        ours, theirs = raw.get(name, {}), more.get(name, {})
+        for key in theirs:
+            if key in ours:
+                raise ConfigError(f"{other}: [{name}.{quoted(key)}]: stands in {path} as well")
+            file_of[f"{name} {key}"] = other.name
+        both[name] = {**ours, **theirs}
+    config = _validated(Config, both, f"{path} with {other}")
+    config._file_of.update(file_of)  # noqa: SLF001 - it is of this module
+    return config
+
+
+def _complete(config: Config) -> Config:
+    """Fill in what depends on the host or on other keys."""
+    directory = config.quarantine.directory
+    if directory == Path():
+        directory = config.state_directory / "quarantine"
+    database = config.quarantine.database or f"sqlite:///{directory / 'index.sqlite'}"
+    return config.model_copy(
+        update={
+            "hostname": config.hostname or socket.getfqdn(),
+            "workers": config.workers or len(os.sched_getaffinity(0)),
+            "policy": {"default": config.policy.get("default", PolicyTable()), **config.policy},
+            "policies": config.policies.model_copy(
+                update={"database": config.policies.database or f"sqlite:///{config.state_directory / 'policy.sqlite'}"}
+            ),
+            "quarantine": config.quarantine.model_copy(update={"directory": directory, "database": database}),
+        }
+    )

@@ -1,0 +1,334 @@
+"""The whole configuration: every table with its keys, their meaning and their default."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+
+from contentfilter.config.banned import Banned
+from contentfilter.config.recipients import (
+    BankName,
+    BankTable,
+    ListTable,
+    OwnerKey,
+    PolicyKey,
+    PolicyTable,
+    no_key_twice,
+)
+from contentfilter.config.values import (
+    Bytes,
+    DatabaseUrl,
+    DirectoryPath,
+    DomainPattern,
+    Endpoint,
+    FailureKey,
+    HeaderTestKey,
+    NetworkValue,
+    SchemeEndpoint,
+    Seconds,
+    Table,
+    as_tuple,
+    quoted,
+)
+from contentfilter.decision import OnFailure
+from contentfilter.domains import LocalDomains
+from contentfilter.inspectors.banned import no_such_set
+from contentfilter.inspectors.banned_default import (
+    DEFAULT,
+)
+from contentfilter.inspectors.header import ALL_TESTS
+from contentfilter.policy.banks import Bank
+from contentfilter.policy.entry import Entry, settings_of
+from contentfilter.policy.keys import canonical_key
+from contentfilter.policy.lists import Effect, ListEntry
+from contentfilter.policy.settings import Policy, enum_by_value
+
+
+class Listen(Table):
+    """Where mail comes in."""
+
+    addresses: Annotated[tuple[Endpoint, ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(
+        default=("127.0.0.1:10025",), description="host:port or unix:/path; each speaks SMTP to EHLO and LMTP to LHLO"
+    )
+    allow: Annotated[tuple[NetworkValue, ...], BeforeValidator(as_tuple)] = Field(
+        default=(ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
+        description="networks that may connect; others get 554",
+    )
+    unix_mode: str = Field(default="0660", pattern=r"^0?[0-7]{3}$", description="permissions of a Unix socket, octal")
+    max_connections: int = Field(
+        default=200, gt=0, description="connections a worker serves at once; further ones get 421"
+    )
+    max_recipients: int = Field(default=2000, ge=100, description="recipients of one message; further ones get 452")
+    command_timeout: Seconds = Field(
+        default=600.0, description="seconds without a command before the connection is closed"
+    )
+    data_timeout: Seconds = Field(
+        default=180.0, description="seconds without a byte of DATA before the connection is closed"
+    )
+
+
+class Limits(Table):
+    """What one message may cost."""
+
+    message_size: Bytes = Field(default=104_857_600, description="bytes; larger messages get 552")
+    memory_threshold: Bytes = Field(default=1_048_576, description="bytes; larger messages wait in an anonymous file")
+    inspect_timeout: Seconds = Field(
+        default=240.0, description="seconds for all inspectors together; below Postfix's patience"
+    )
+    max_hops: int = Field(default=100, gt=0, description="Received fields; more is a mail loop")
+    max_passes: int = Field(
+        default=3, gt=0, description="times that a message may pass through this filter; more is a mail loop"
+    )
+    mime_depth: int = Field(default=16, gt=0, description="nested entities; deeper is unchecked")
+    mime_parts: int = Field(default=3000, gt=0, description="parts of a message; more is unchecked")
+    mime_readings: int = Field(
+        default=100, gt=0, description="ambiguous places read in a further way; more is unchecked"
+    )
+    mime_header_bytes: Bytes = Field(default=1_048_576, description="bytes of all headers; more is unchecked")
+    mime_fields: int = Field(default=2000, gt=0, description="fields of one header; more is unchecked")
+    mime_parameters: int = Field(default=200, gt=0, description="parameters of one field; more is unchecked")
+    mime_seconds: Seconds = Field(default=5.0, description="CPU seconds for reading a message; longer is unchecked")
+    unpack_depth: int = Field(default=16, gt=0, description="containers inside one another; deeper is unchecked")
+    unpack_parts: int = Field(default=3000, gt=0, description="members of all containers; more is unchecked")
+    unpack_bytes: Bytes = Field(default=500_000_000, description="bytes of all members; more is unchecked")
+    unpack_ratio: float = Field(
+        default=10.0, gt=0, description="times its own size that a message may unpack to, 100 kB at least"
+    )
+    unpack_seconds: Seconds = Field(default=30.0, description="seconds for opening containers; longer is unchecked")
+
+
+class Unpack(Table):
+    """The processes that containers are opened in."""
+
+    helpers: int = Field(default=2, gt=0, le=64, description="processes of each worker; so many messages at once")
+    jobs_per_helper: int = Field(default=200, gt=0, description="messages after which a process is replaced")
+    memory: int = Field(default=1_073_741_824, ge=134_217_728, description="bytes of address space of one process")
+
+
+class NextHopTable(Table):
+    """Where mail goes on: the smtpd of master.cf that has no content_filter."""
+
+    address: Endpoint = Field(default="127.0.0.1:10026", description="host:port or unix:/path")
+    connect_timeout: Seconds = Field(default=30.0, description="seconds")
+    command_timeout: Seconds = Field(default=120.0, description="seconds for each reply")
+    data_timeout: Seconds = Field(default=300.0, description="seconds for the reply to the message, and for sending it")
+    pool_size: int = Field(default=8, ge=0, description="idle connections that a worker keeps")
+    idle_timeout: Seconds = Field(default=60.0, description="seconds before an idle connection is closed")
+
+
+class Policies(Table):
+    """Where settings of recipients stand besides this file."""
+
+    file: str = Field(
+        default="",
+        description="a file with more [policy], [list] and [bank] tables, relative to this one; empty: none",
+    )
+    database: DatabaseUrl = Field(
+        default="", description="SQLAlchemy URL; empty: SQLite in policy.sqlite below state_directory"
+    )
+    amavis_database: DatabaseUrl = Field(
+        default="", description="SQLAlchemy URL of amavis's users, policy, mailaddr and wblist, to be read; empty: none"
+    )
+    cache_seconds: float = Field(
+        default=60.0, ge=0, description="seconds for which amavis's database is not asked again for the same recipient"
+    )
+    timeout: Seconds = Field(default=10.0, description="seconds that a database may take before the mail is deferred")
+
+
+class Domains(Table):
+    """Who is at home here."""
+
+    local: Annotated[tuple[DomainPattern, ...], BeforeValidator(as_tuple)] = Field(
+        default=(),
+        description='domains whose recipients see X-Spam fields; ".example.org" is example.org and all below, "." all',
+    )
+    recipient_delimiter: str = Field(default="+", max_length=1, description="as in Postfix; empty: none")
+    case_sensitive: bool = Field(
+        default=False, description="whether Bob@example.org and bob@example.org are two people for policies"
+    )
+
+
+class ClamAV(Table):
+    """The virus scanner."""
+
+    enabled: bool = Field(default=True, description="ask clamd")
+    socket: SchemeEndpoint = Field(default="unix:/run/clamav/clamd.ctl", description="unix:/path or tcp:host:port")
+    on_failure: FailureKey = Field(default=OnFailure.DEFER, description="when clamd cannot answer")
+    timeout: Seconds = Field(default=120.0, description="seconds for one message")
+
+
+class SpamAssassin(Table):
+    """The spam scanner."""
+
+    enabled: bool = Field(default=True, description="ask spamd")
+    address: SchemeEndpoint = Field(default="tcp:127.0.0.1:783", description="tcp:host:port or unix:/path")
+    on_failure: FailureKey = Field(default=OnFailure.PASS, description="when spamd cannot answer")
+    timeout: Seconds = Field(default=180.0, description="seconds for one message")
+    size_limit: Bytes = Field(default=524_288, description="bytes; of larger messages spamd sees the beginning")
+    user: str = Field(
+        default="", description="whose preferences apply unless a policy says otherwise; empty: spamd's own"
+    )
+
+
+class Quarantine(Table):
+    """Where withheld messages wait."""
+
+    directory: DirectoryPath = Field(default=Path(), description="empty: quarantine below state_directory")
+    database: DatabaseUrl = Field(
+        default="", description="SQLAlchemy URL; empty: SQLite in index.sqlite below directory"
+    )
+    keep_days: float = Field(default=30.0, gt=0, description="quarantine expire deletes older items")
+    max_size: int = Field(
+        default=0, ge=0, description="bytes; quarantine expire deletes the oldest items above; 0: no limit"
+    )
+
+
+class Header(Table):
+    """Which of the bad-header tests are made."""
+
+    tests: Annotated[tuple[HeaderTestKey, ...], BeforeValidator(as_tuple)] = Field(
+        default=ALL_TESTS, description="what makes a header bad"
+    )
+
+
+class LogDestination(Enum):
+    """Where the log goes."""
+
+    STDERR = "stderr"
+    SYSLOG = "syslog"
+
+
+class LogLevel(Enum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Log(Table):
+    """Where the log goes and how much of it."""
+
+    to: Annotated[LogDestination, enum_by_value(LogDestination)] = Field(
+        default=LogDestination.STDERR, description="stderr is what journald reads; syslog uses facility mail"
+    )
+    level: Annotated[LogLevel, enum_by_value(LogLevel)] = Field(
+        default=LogLevel.INFO, description="one line a message at info"
+    )
+    syslog_address: str = Field(default="/dev/log", description="socket of the syslog daemon")
+
+
+class Config(Table):
+    """The whole configuration."""
+
+    state_directory: DirectoryPath = Field(
+        default=Path("/var/lib/contentfilter"), description="what must survive a restart; the spool of large messages"
+    )
+    hostname: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="our name in header fields and greetings; empty: the host's own",
+    )
+    workers: int = Field(default=0, ge=0, le=256, description="processes; 0: one a core")
+    drain_timeout: Seconds = Field(
+        default=300.0,
+        description="seconds to finish what is in hand at a stop or reload; the unit's TimeoutStopSec has to be longer",
+    )
+    listen: Listen = Listen()
+    next_hop: NextHopTable = NextHopTable()
+    domains: Domains = Domains()
+    limits: Limits = Limits()
+    unpack: Unpack = Unpack()
+    clamav: ClamAV = ClamAV()
+    spamassassin: SpamAssassin = SpamAssassin()
+    banned: Banned = Banned()
+    header: Header = Header()
+    policies: Policies = Policies()
+    policy: Annotated[Mapping[PolicyKey, PolicyTable], AfterValidator(no_key_twice)] = Field(
+        default={}, description="settings by recipient"
+    )
+    list: Mapping[OwnerKey, ListTable] = Field(default={}, description="senders by recipient")
+    bank: Mapping[BankName, BankTable] = Field(default={}, description="settings by the way mail comes")
+    quarantine: Quarantine = Quarantine()
+    log: Log = Log()
+
+    _file_of: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _sets_are_there(self) -> Config:
+        policies: dict[str, Policy] = {f"[policy.{quoted(key)}]": table for key, table in self.policy.items()}
+        policies |= {f"[bank.{quoted(key)}.policy]": table.policy for key, table in self.bank.items()}
+        for place, policy in policies.items():
+            if problem := self.objection(policy.banned_rules):
+                raise ValueError(f"{place} banned_rules: {problem}")
+        return self
+
+    def objection(self, banned_rules: Sequence[str]) -> str:
+        """What is wrong with names of sets of banned rules; "" if all of them are there."""
+        known = {DEFAULT, *self.banned.set}
+        return next((no_such_set(name, known) for name in banned_rules if name not in known), "")
+
+    @property
+    def default_policy(self) -> Entry:
+        """`[policy.default]`."""
+        return self._entry("default", self.policy.get("default", PolicyTable()))
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """`[policy."..."]` other than the default."""
+        return tuple(self._entry(key, table) for key, table in self.policy.items() if key != "default")
+
+    def _entry(self, key: str, table: PolicyTable) -> Entry:
+        name = key if key == "default" else canonical_key(key, case_sensitive=self.domains.case_sensitive)
+        return Entry(self._source("policy", key), name, settings_of(table, without=("expires",)), table.expires)
+
+    def _source(self, table: str, key: str) -> str:
+        return self._file_of.get(f"{table} {key}", "contentfilter.toml")
+
+    @property
+    def listed(self) -> Iterator[ListEntry]:
+        """The entries of every `[list."..."]`."""
+        for key, table in self.list.items():
+            owner = canonical_key(key, case_sensitive=self.domains.case_sensitive)
+            source = self._source("list", key)
+            for subject in table.allow:
+                yield ListEntry(source, owner, subject, Effect.ALLOW, expires=table.expiry_of(subject))
+            for subject in table.deny:
+                yield ListEntry(source, owner, subject, Effect.DENY, expires=table.expiry_of(subject))
+            for subject, score in table.score.items():
+                yield ListEntry(source, owner, subject, Effect.SCORE, score, table.expiry_of(subject))
+
+    @property
+    def banks(self) -> tuple[Bank, ...]:
+        """Every `[bank.…]`, in the order of the file."""
+        return tuple(
+            Bank(
+                name,
+                settings_of(table.policy),
+                table.listeners,
+                table.networks,
+                table.local_source,
+                LocalDomains(table.sender_domains) if table.sender_domains else None,
+            )
+            for name, table in self.bank.items()
+        )
+
+
+class PolicyFile(Table):
+    """What may stand in `[policies] file`."""
+
+    policy: Annotated[Mapping[PolicyKey, PolicyTable], AfterValidator(no_key_twice)] = {}
+    list: Mapping[OwnerKey, ListTable] = {}
+    bank: Mapping[BankName, BankTable] = {}

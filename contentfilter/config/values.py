@@ -1,0 +1,102 @@
+"""The kinds of value that keys of the configuration take. A bad one raises ValueError, saying what would be right."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from contentfilter import endpoint
+from contentfilter.decision import OnFailure
+from contentfilter.inspectors.header import HeaderTest
+from contentfilter.policy import forms
+from contentfilter.policy.settings import enum_by_value
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError(f'must be a network such as "127.0.0.0/8", not {value!r}') from None
+
+
+def _path(value: object) -> object:
+    return Path(value) if isinstance(value, str) else value
+
+
+def as_tuple(value: object) -> object:
+    """A list of TOML as the frozen tree holds it."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _endpoint(value: str) -> str:
+    endpoint.Endpoint.parse(value)
+    return value
+
+
+def _scheme_endpoint(value: str) -> str:
+    endpoint.SchemeEndpoint.parse(value)
+    return value
+
+
+def _database(value: str) -> str:
+    if value:
+        try:
+            make_url(value)
+        except (ArgumentError, ValueError):  # a port that is no number is a plain ValueError
+            # The value is not shown: it may have a password in it.
+            raise ValueError('must be a URL such as "sqlite:////path" or "postgresql://user@host/name"') from None
+    return value
+
+
+def _domain(value: str) -> str:
+    if not value or "@" in value or any(mark in value for mark in " \t*/"):
+        raise ValueError(f'must be a domain such as "example.org", or ".example.org" for all below it, not {value!r}')
+    return value.lower()
+
+
+def expiry(value: object) -> object:
+    """A date counts to its end, in local time; so does a date and time without an offset."""
+    return None if value is None else forms.expiry(value)
+
+
+def expiry_of_lists(value: object) -> object:
+    """The same, or a table of them."""
+    return {subject: expiry(one) for subject, one in value.items()} if isinstance(value, dict) else expiry(value)
+
+
+def quoted(table: str) -> str:
+    """A name of a table as TOML writes it."""
+    return table if table.replace("_", "").isalnum() else f'"{table}"'
+
+
+DirectoryPath = Annotated[Path, BeforeValidator(_path)]
+NetworkValue = Annotated[Network, BeforeValidator(_network)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+SchemeEndpoint = Annotated[str, AfterValidator(_scheme_endpoint)]
+DatabaseUrl = Annotated[str, AfterValidator(_database)]
+DomainPattern = Annotated[str, AfterValidator(_domain)]
+HeaderTestKey = Annotated[HeaderTest, enum_by_value(HeaderTest)]
+FailureKey = Annotated[OnFailure, enum_by_value(OnFailure)]
+Seconds = Annotated[float, Field(gt=0)]
+Bytes = Annotated[int, Field(gt=0)]
+
+
+class Table(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
