@@ -138,7 +138,13 @@ def _working_in(scratch: str, config: Config) -> Config:
     """For those who may not write to the daemon's directory, or have none yet. Helpers of root are somebody else."""
     directory = Path(scratch)
     directory.chmod(0o711)
-    return config.model_copy(update={"state_directory": directory})
+    update: dict[str, Any] = {"state_directory": directory}
+    usual = f"sqlite:///{config.state_directory / 'policy.sqlite'}"
+    if config.policies.database == usual and not config.state_directory.exists():
+        # Where the daemon never ran nobody can have set anything; for the daemon itself it would be an error.
+        database = f"sqlite:///{directory / 'policy.sqlite'}"
+        update["policies"] = config.policies.model_copy(update={"database": database})
+    return config.model_copy(update=update)
 
 
 def _spooled(file: BinaryIO, scratch: str) -> Message:

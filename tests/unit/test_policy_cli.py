@@ -724,7 +724,7 @@ def test_a_database_that_is_away_ends_the_command_with_advice(run: Run, tmp_path
     write_config(tmp_path, f'[policies]\ndatabase = "sqlite:///{tmp_path}/gone/policy.sqlite"\n')
     ran = run(*command)
     assert (ran.code, ran.out) == (69, "")
-    assert "; see [policies] in the configuration, and whether the database runs" in ran.err
+    assert "; the filter makes state_directory when it is started for the first time" in ran.err
     assert "Traceback" not in ran.err
 
 
@@ -771,6 +771,33 @@ def test_who_may_read_and_not_write_is_told_so(run: Run, tmp_path: Path, databas
         held.close()
     assert ran.code == 75
     assert "another process writes to it: try again" in ran.err
+
+
+MESSAGE = b"From: a@x.example\r\nDate: Thu, 26 Nov 2026 08:00:00 +0000\r\nSubject: x\r\n\r\nhello\r\n"
+
+
+def check(config: Path, *arguments: str) -> Any:
+    """In a process of its own: it sets up the log."""
+    command = [BIN / "contentfilter", "check", "--json", "--config", config, config.with_name("message"), *arguments]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["recipients"]
+
+
+def test_check_needs_no_database_where_the_filter_never_ran(config: Path, tmp_path: Path) -> None:
+    state = tmp_path / "never"
+    config.write_text(f'state_directory = "{state}"\n[clamav]\nenabled = false\n[spamassassin]\nenabled = false\n')
+    (tmp_path / "message").write_bytes(MESSAGE)
+    assert check(config)[0]["category"] == "clean"
+    assert not state.exists()
+
+
+def test_check_judges_by_what_was_set(run: Run, config: Path, tmp_path: Path) -> None:
+    write_config(tmp_path, "[clamav]\nenabled = false\n[spamassassin]\nenabled = false\n")
+    (tmp_path / "message").write_bytes(MESSAGE)
+    run("policy", "set", "bob@example.org", "kill_level=-5")
+    run("lists", "add", "bob@example.org", "@bad.example", "deny")
+    arguments = ["--rcpt", "bob@example.org", "--rcpt", "carol@example.org", "--mail-from", "x@bad.example"]
+    judged = check(config, *arguments)
+    assert [(one["category"], one["kill_level"]) for one in judged] == [("spam", -5.0), ("clean", 6.9)]
 
 
 # completion
