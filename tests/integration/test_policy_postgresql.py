@@ -74,6 +74,13 @@ def test_a_database_that_does_not_exist_is_an_error(postgresql: PostgreSQL) -> N
     database.close()
 
 
+def test_a_database_that_cannot_hold_every_address_is_refused(postgresql: PostgreSQL) -> None:
+    database = PolicyDatabase(postgresql.create("latin", "LATIN1"), timeout=5)
+    with pytest.raises(PolicyError, match="has the encoding LATIN1"):
+        database.apply([])
+    database.close()
+
+
 def test_a_restart_costs_nothing(own_postgresql: PostgreSQL) -> None:
     database = PolicyDatabase(own_postgresql.url(), timeout=10)
     database.apply([PutEntry(BOB, SETTINGS)])
