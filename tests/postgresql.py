@@ -30,10 +30,13 @@ class PostgreSQL:
         self._home = directory
         self._daemon: Daemon | None = None
 
-    def url(self, database: str = "postgres", user: str = "postgres") -> str:
+    def url(self, database: str = "postgres", user: str = "postgres", **query: str) -> str:
         """As [policies] has it."""
         return URL.create(
-            "postgresql", username=user, database=database, query={"host": str(self._home), "port": str(_PORT)}
+            "postgresql",
+            username=user,
+            database=database,
+            query={"host": str(self._home), "port": str(_PORT), **query},
         ).render_as_string()
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
@@ -45,6 +48,12 @@ class PostgreSQL:
         with self.connect() as connection:
             connection.execute(f"CREATE DATABASE {database} ENCODING '{encoding}' TEMPLATE template0")  # type: ignore[arg-type]
         return self.url(database)
+
+    def create_schema(self, name: str) -> str:
+        """Make a place without tables in the database that there is, which is quicker; its URL."""
+        with self.connect() as connection:
+            connection.execute(f"CREATE SCHEMA {name}")  # type: ignore[arg-type]
+        return self.url(options=f"-csearch_path={name}")
 
     def start(self) -> None:
         """Start, also after a kill, and wait until it answers."""

@@ -12,17 +12,13 @@ keeps us from reading, is an error.
 from __future__ import annotations
 
 import contextlib
-import os
-import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from contentfilter.errors import PolicyError
@@ -31,7 +27,18 @@ from contentfilter.policy.engine import cause_of, engine_for, sqlite_path
 from contentfilter.policy.entry import Entry
 from contentfilter.policy.lists import ListEntry
 from contentfilter.policy.rows import can_be_stored, entry_of, entry_row, listed_of, listed_row
-from contentfilter.policy.schema import ENTRY, LIST, STATE, STEPS, check_version, migrate, version_of
+from contentfilter.policy.schema import (
+    ENTRY,
+    LIST,
+    STEPS,
+    check_encoding,
+    check_version,
+    generation_of,
+    migrate,
+    next_generation,
+    version_of,
+)
+from contentfilter.policy.sqlite_file import identity, make_file
 
 _T = TypeVar("_T")
 _BATCH = 400
@@ -69,7 +76,7 @@ class PolicyDatabase:
 
     def generation(self) -> int:
         """A number that is another one after every change; 0 while there is no SQLite file."""
-        return self._read(_generation, 0)
+        return self._read(generation_of, 0)
 
     def entries(self, keys: Iterable[str] | None = None) -> dict[str, Entry]:
         """The entries under these canonical keys, or all of them, sorted by key."""
@@ -94,7 +101,7 @@ class PolicyDatabase:
         wanted = _storable(keys)
 
         def read(connection: Connection) -> Snapshot:
-            return Snapshot(_generation(connection), _entries(connection, wanted), _owners(connection, wanted))
+            return Snapshot(generation_of(connection), _entries(connection, wanted), _owners(connection, wanted))
 
         return self._read(read, Snapshot(0, {}, frozenset()))
 
@@ -108,9 +115,7 @@ class PolicyDatabase:
         rows = _Rows.of(changes, time.time())
 
         def write(connection: Connection) -> int:
-            # First of all: from here on, until the end of the transaction, others wait.
-            changed = update(STATE).values(generation=STATE.c.generation + 1).returning(STATE.c.generation)
-            generation: int = connection.execute(changed).scalar_one()
+            generation = next_generation(connection)
             if expected_generation is not None and generation - 1 != (expected_generation or made_at):
                 raise ConflictError("the policy database was changed by somebody else in the meantime")
             rows.write(connection)
@@ -148,15 +153,15 @@ class PolicyDatabase:
     def _made(self) -> int | None:
         """Make the SQLite file if there is none; the generation that it begins with if it was us."""
         with self._guard:
-            if self._path is None or self._file is not None or _identity(self._path) is not None:
+            if self._path is None or self._file is not None or identity(self._path) is not None:
                 return None
-            return _make_file(self._path)
+            return make_file(self._path)
 
     def _connected(self) -> Engine | None:
         """The engine, for a database with our tables; None if there is no SQLite file and never was one."""
         with self._guard:
             if self._path is not None:
-                file = _identity(self._path)
+                file = identity(self._path)
                 if file is None and self._file is None:
                     return None
                 if file is None:
@@ -172,6 +177,7 @@ class PolicyDatabase:
 
     def _prepare(self, engine: Engine) -> None:
         with engine.begin() as connection:
+            check_encoding(connection)
             version = version_of(connection)
         check_version(version)
         if version == len(STEPS):
@@ -233,12 +239,6 @@ class _Rows:
             connection.execute(insert(LIST), listed)
 
 
-def _generation(connection: Connection) -> int:
-    state = connection.execute(select(STATE.c.version, STATE.c.generation)).one()
-    check_version(state.version)
-    return int(state.generation)
-
-
 def _entries(connection: Connection, keys: Sequence[str] | None) -> dict[str, Entry]:
     chosen = select(ENTRY.c.key, ENTRY.c.settings, ENTRY.c.expires)
     rows = [
@@ -281,54 +281,3 @@ def _batches(values: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
 def _storable(values: Iterable[str]) -> list[str]:
     """Without those that no database could hold: nothing stands under them."""
     return [value for value in dict.fromkeys(values) if can_be_stored(value)]
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode; None if nothing has this name. Raises OSError, also for a directory that is not there."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        path.parent.stat()
-        if path.is_symlink():
-            raise
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _make_file(path: Path) -> int | None:
-    """Put a file with empty tables in place; its generation, or None if somebody else was faster.
-
-    It gets its name when it is complete, so that nobody reads half of one. Raises OSError, SQLAlchemyError.
-    """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    temporary = Path(name)
-    try:
-        _give(descriptor, path.parent)
-        os.close(descriptor)
-        generation = _fill(temporary)
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        return None
-    finally:
-        temporary.unlink()
-    return generation
-
-
-def _fill(path: Path) -> int:
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL").close()
-    engine = engine_for(URL.create("sqlite", database=str(path)).render_as_string(), 1.0)
-    try:
-        with engine.execution_options(writes=True).begin() as connection:
-            migrate(connection)
-            return _generation(connection)
-    finally:
-        engine.dispose()
-
-
-def _give(descriptor: int, directory: Path) -> None:
-    """0640, and to the owner of the directory if root makes it: the filter's own user has to read it."""
-    os.fchmod(descriptor, 0o640)
-    owner = directory.stat()
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)

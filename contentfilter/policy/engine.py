@@ -13,6 +13,8 @@ import os
 import socket
 import sqlite3
 import threading
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ _DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "maria
 
 _GRACE = 1.0
 """Seconds more for a server that is well to say by itself that it took too long."""
+_LOOK_EVERY = 0.1
+"""Seconds."""
 POOL = 4
 """Connections that a process keeps at most."""
 
@@ -91,19 +95,21 @@ def _begin(connection: Any) -> None:
 def _cutter(timeout: float) -> Any:
     from psycopg import Connection, OperationalError  # noqa: PLC0415 - an extra
 
+    watch = _Watch(timeout + _GRACE)
+
     class CutConnection(Connection[Any]):
         """A connection that is cut when the server keeps us waiting: its own statement_timeout needs it to be well."""
 
         def wait(self, *args: Any, **kwargs: Any) -> Any:
-            watch = _Watch(self.fileno(), timeout + _GRACE)
+            wait = watch.begin(self.fileno())
             try:
                 return super().wait(*args, **kwargs)
             except OperationalError as error:
-                if watch.has_cut:
+                if wait.cut:
                     raise OperationalError(f"the server did not answer within {timeout:g} s") from error
                 raise
             finally:
-                watch.end()
+                watch.end(wait)
 
     def connect(_dialect: Any, _record: Any, args: Any, parameters: Any) -> Any:
         connection = CutConnection.connect(*args, **parameters)
@@ -121,27 +127,60 @@ def _cutter(timeout: float) -> Any:
     return connect
 
 
+@dataclass(slots=True, eq=False)
+class _Wait:
+    """A thread that waits for a socket. until: monotonic seconds; cut: whether it was made to see its end."""
+
+    descriptor: int
+    until: float
+    cut: bool = False
+
+
 class _Watch:
-    """Makes a thread that waits for a socket see its end after so many seconds, unless the watch ends before."""
+    """Looks after threads that wait for a server, and cuts their connections after so many seconds.
 
-    def __init__(self, descriptor: int, seconds: float) -> None:
-        self.has_cut = False
-        self._descriptor = descriptor
-        self._ended = False
+    One thread does it for all, and ends when there has been nothing to look after for a while: a thread for each
+    answer would take longer than the answer.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._guard = threading.Lock()
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
-        self._timer.start()
+        self._waits: set[_Wait] = set()
+        self._thread: threading.Thread | None = None
 
-    def end(self) -> None:
-        """From now on the descriptor may be somebody else's."""
-        self._timer.cancel()
+    def begin(self, descriptor: int) -> _Wait:
+        """From now on the descriptor is waited for."""
+        wait = _Wait(descriptor, time.monotonic() + self._seconds)
         with self._guard:
-            self._ended = True
+            self._waits.add(wait)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._look, name="database-watch", daemon=True)
+                self._thread.start()
+        return wait
 
-    def _cut(self) -> None:
-        with self._guard, contextlib.suppress(OSError):
-            if not self._ended:
-                self.has_cut = True
-                with socket.socket(fileno=os.dup(self._descriptor)) as own:
-                    own.shutdown(socket.SHUT_RDWR)
+    def end(self, wait: _Wait) -> None:
+        """From now on the descriptor may be somebody else's."""
+        with self._guard:
+            self._waits.discard(wait)
+
+    def _look(self) -> None:
+        idle_since = time.monotonic()
+        while True:
+            time.sleep(_LOOK_EVERY)
+            now = time.monotonic()
+            with self._guard:
+                if self._waits:
+                    idle_since = now
+                elif now - idle_since > self._seconds:
+                    self._thread = None
+                    return
+                for wait in self._waits:
+                    if wait.until < now and not wait.cut:
+                        wait.cut = True
+                        _shut_down(wait.descriptor)
+
+
+def _shut_down(descriptor: int) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as own:
+        own.shutdown(socket.SHUT_RDWR)

@@ -94,6 +94,14 @@ def version_of(connection: Connection) -> int:
     return int(connection.execute(select(STATE.c.version)).scalar_one())
 
 
+def check_encoding(connection: Connection) -> None:
+    """Raises PolicyError for a PostgreSQL database that cannot hold every address (RFC 6531)."""
+    if connection.dialect.name == "postgresql":
+        encoding = connection.execute(text("SELECT current_setting('server_encoding')")).scalar_one()
+        if encoding != "UTF8":
+            raise PolicyError(f"the policy database has the encoding {encoding}: make one with ENCODING 'UTF8'")
+
+
 def check_version(version: int, steps: Sequence[Step] = STEPS) -> None:
     """Raises PolicyError for a database of a later program."""
     if version > len(steps):
@@ -101,6 +109,19 @@ def check_version(version: int, steps: Sequence[Step] = STEPS) -> None:
             f"the policy database has version {version}, and this program knows versions up to {len(steps)}: "
             "it was changed by a newer contentfilter, run that one here too"
         )
+
+
+def generation_of(connection: Connection) -> int:
+    """The generation. Raises PolicyError for a database of a later program, which may have come to be that just now."""
+    state = connection.execute(select(STATE.c.version, STATE.c.generation)).one()
+    check_version(state.version)
+    return int(state.generation)
+
+
+def next_generation(connection: Connection) -> int:
+    """Add one. From here on, until the end of the transaction, other writers wait."""
+    changed = update(STATE).values(generation=STATE.c.generation + 1).returning(STATE.c.generation)
+    return int(connection.execute(changed).scalar_one())
 
 
 def migrate(connection: Connection, steps: Sequence[Step] = STEPS) -> None:

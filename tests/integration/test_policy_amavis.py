@@ -18,7 +18,7 @@ _NUMBER = itertools.count()
 
 @pytest.fixture
 def url(postgresql: PostgreSQL) -> str:
-    return postgresql.create(f"amavis{next(_NUMBER)}")
+    return postgresql.create_schema(f"amavis{next(_NUMBER)}")
 
 
 @pytest.fixture
@@ -38,13 +38,12 @@ class TestPostgresql(AmavisContract):
             assert (await policy_of(source, "alice@example.org")).kill_level == 9.0
 
 
-async def test_the_right_to_read_is_enough(url: str, dialect: str, postgresql: PostgreSQL) -> None:
-    name = url.partition("?")[0].rpartition("/")[2]
-    fill(url, statements(dialect), policy=POLICY, users=USERS)
-    with postgresql.connect(name) as connection:
-        connection.execute(f"CREATE ROLE reader_{name} LOGIN")  # type: ignore[arg-type]
-        connection.execute(f"GRANT SELECT ON users, policy, mailaddr, wblist TO reader_{name}")  # type: ignore[arg-type]
-    with closing(source_of(postgresql.url(name, f"reader_{name}"))) as source:
+async def test_the_right_to_read_is_enough(dialect: str, postgresql: PostgreSQL) -> None:
+    fill(postgresql.create("amavis_rights"), statements(dialect), policy=POLICY, users=USERS)
+    with postgresql.connect("amavis_rights") as connection:
+        connection.execute("CREATE ROLE amavis_reader LOGIN")
+        connection.execute("GRANT SELECT ON users, policy, mailaddr, wblist TO amavis_reader")
+    with closing(source_of(postgresql.url("amavis_rights", "amavis_reader"))) as source:
         assert (await policy_of(source, "alice@example.org")).kill_level == 9.0
 
 

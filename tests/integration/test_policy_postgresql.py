@@ -31,7 +31,7 @@ _AT_MOST = 8.0
 
 @pytest.fixture
 def url(postgresql: PostgreSQL) -> str:
-    return postgresql.create(f"policy{next(_NUMBER)}")
+    return postgresql.create_schema(f"policy{next(_NUMBER)}")
 
 
 class TestPostgresql(DatabaseContract):
@@ -47,19 +47,18 @@ class TestPostgresql(DatabaseContract):
             database.entries()
 
 
-def test_a_reader_may_have_no_other_rights(url: str, postgresql: PostgreSQL) -> None:
-    name = url.partition("?")[0].rpartition("/")[2]
-    reader_url = postgresql.url(name, f"reader_{name}")
-    with postgresql.connect(name) as connection:
-        connection.execute(f"CREATE ROLE reader_{name} LOGIN")  # type: ignore[arg-type]
-        reader = PolicyDatabase(reader_url, timeout=5)
+def test_a_reader_may_have_no_other_rights(postgresql: PostgreSQL) -> None:
+    url = postgresql.create("rights")
+    with postgresql.connect("rights") as connection:
+        connection.execute("CREATE ROLE policy_reader LOGIN")
+        reader = PolicyDatabase(postgresql.url("rights", "policy_reader"), timeout=5)
         with pytest.raises(PolicyError, match=r"version 0 .*permission denied.*as somebody who may create tables"):
             reader.entries()
         writer = PolicyDatabase(url, timeout=5)
         writer.apply([PutEntry(BOB, SETTINGS)])
         with pytest.raises(PolicyError, match="permission denied"):
             reader.entries()
-        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader_{name}")  # type: ignore[arg-type]
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO policy_reader")
     assert reader.entries() == {BOB: Entry("sql", BOB, SETTINGS)}
     with pytest.raises(PolicyError, match="permission denied"):
         reader.apply([PutEntry(BOB, ())])
@@ -71,6 +70,13 @@ def test_a_database_that_does_not_exist_is_an_error(postgresql: PostgreSQL) -> N
     database = PolicyDatabase(postgresql.url("nowhere"), timeout=5)
     with pytest.raises(PolicyError, match="nowhere"):
         database.entries()
+    database.close()
+
+
+def test_a_database_that_cannot_hold_every_address_is_refused(postgresql: PostgreSQL) -> None:
+    database = PolicyDatabase(postgresql.create("latin", "LATIN1"), timeout=5)
+    with pytest.raises(PolicyError, match="has the encoding LATIN1"):
+        database.apply([])
     database.close()
 
 
@@ -125,8 +131,9 @@ async def test_one_that_falls_silent_is_an_error_in_time(own_postgresql: Postgre
 def test_a_row_that_somebody_holds_is_an_error_in_time(url: str, postgresql: PostgreSQL) -> None:
     database = PolicyDatabase(url, timeout=_WITHIN)
     database.apply([PutEntry(BOB, SETTINGS)])
-    with postgresql.connect(url.partition("?")[0].rpartition("/")[2]) as holder, holder.transaction():
-        holder.execute("UPDATE policy_state SET generation = generation")
+    schema = url.rpartition("search_path%3D")[2].partition("&")[0]
+    with postgresql.connect() as holder, holder.transaction():
+        holder.execute(f"UPDATE {schema}.policy_state SET generation = generation")  # type: ignore[arg-type]
         with pytest.raises(PolicyError, match="timeout"):
             database.apply([PutEntry(BOB, ())])
         assert set(database.entries()) == {BOB}
@@ -163,8 +170,8 @@ async def test_a_server_that_says_nothing_is_an_error_in_time(silent: str) -> No
         assert time.monotonic() - began < _AT_MOST
 
 
-def test_lists_of_a_hundred_thousand(url: str) -> None:
-    """A long import is one transaction."""
+def test_a_long_import(url: str) -> None:
+    """Is one transaction."""
     database = PolicyDatabase(url, timeout=60)
     many = [PutEntry(f"u{number}@example.org", SETTINGS) for number in range(20_000)]
     before = database.apply([])
