@@ -9,7 +9,7 @@ The journey of one message, as :mod:`contentfilter.pipeline` calls it:
     1  hop count and size              6  a quarantine copy where a policy asks for one
     2  each recipient's policy         7  recipients grouped by what their copy looks like
     3  parts, in every reading         8  each group to the next hop
-    4  inspectors, all at once         9  a report to the sender where nobody else writes one
+    4  inspectors, all at once         9  reports and notices, which never change a reply
     5  a verdict for each recipient   10  the log line          11  one reply per recipient
 
 The promise: 250 means safe elsewhere; unclear means 4xx; 5xx only where policy or the next hop says so; header fields
@@ -24,10 +24,18 @@ Words:
     sign        active content, such as a macro: a fact for rules, by itself nothing against the message
     reading     one way of understanding an ambiguous message; a part may exist in one reading only
     finding     a fact that an inspector reports: kind, name, score, the part it is about
-    inspector   whoever looks: clamd, spamd, banned names and types, header syntax
-    category    virus > banned > unchecked > spam > spammy > bad_header > oversized > clean, gravest first
+    inspector   whoever looks: clamd, spamd, banned names and types, local rules, header syntax
+    category    virus > banned > rule > unchecked > spam > spammy > bad_header > oversized > clean, gravest first
+    entry       what a source of policies holds under one key: some settings, perhaps until a date
+    list        senders and clients that a recipient, a domain or the site allows, denies or scores
+    bank        settings laid over everybody's policy for mail that comes a certain way
     policy      one recipient's settings, after lookup
-    verdict     per recipient: category, action, fields to add, quarantine or not, reply
+    lover       a recipient who gets mail of a category all the same, marked
+    rule        a line of a local table in the format of header_checks(5)
+    set         ordered rules for attachments, by name
+    verdict     per recipient: category, action, fields to add, quarantine or not, reply, route
+    route       where a copy goes: next hop, address extension, redirect, BCC
+    shadow      what would have been done, logged and not done
     action      pass, discard, reject, defer
     unchecked   we could not look inside
     release     to let a quarantined message go to those from whom it was withheld

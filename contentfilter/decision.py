@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from contentfilter import reply
-from contentfilter.finding import Finding, Kind, RuleAction
-from contentfilter.message import Replacement
+from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.lists import Effect
 from contentfilter.policy.settings import Local, Policy
 from contentfilter.reply import Reply
+from contentfilter.rules.hits import header_edits
 from contentfilter.score import SpamScore, format_level, spam_score
 from contentfilter.verdict import Action, Category, Marking, Route, SpamMark, Verdict
 
@@ -43,8 +43,6 @@ _ACTION_OF_RULE = {
     RuleAction.HOLD: Action.DISCARD,
 }
 """The rules that withhold. HOLD is a discard with a copy in quarantine."""
-
-_EDITS = frozenset({RuleAction.IGNORE, RuleAction.PREPEND, RuleAction.REPLACE})
 
 _WORST_OF_INSPECTOR = {
     "clamd": Category.VIRUS,
@@ -107,13 +105,13 @@ def abridged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     seen: Counter[tuple[str, Kind, tuple[str, ...]]] = Counter()
     kept: list[Finding] = []
     for finding in findings:
-        key = finding.inspector, finding.kind, finding.rules
+        key = finding.inspector, finding.kind, finding.banned_rules
         seen[key] += 1
         if seen[key] <= MOST_FINDINGS or finding.kind in _KEPT_WHOLE:
             kept.append(finding)
     more = ((key, count - MOST_FINDINGS) for key, count in seen.items() if key[1] not in _KEPT_WHOLE)
     kept.extend(
-        Finding(kind, name, f"and {count} more", rules=rules) for (name, kind, rules), count in more if count > 0
+        Finding(kind, name, f"and {count} more", banned_rules=sets) for (name, kind, sets), count in more if count > 0
     )
     return tuple(kept)
 
@@ -145,9 +143,9 @@ class _Case:
     def policy(self) -> Policy:
         return self.effective.policy
 
-    def rules(self, *actions: RuleAction) -> list[Finding]:
-        """The findings of local rules that want one of these actions."""
-        return [one for one in self.findings if one.rule is not None and one.rule.action in actions]
+    def hits(self, *actions: RuleAction) -> list[RuleHit]:
+        """The local rules that ask for one of these actions, the deciding one first."""
+        return [one.rule for one in self.findings if one.rule is not None and one.rule.action in actions]
 
 
 def decide(evidence: Evidence, effective: Effective, *, local: bool) -> Verdict:
@@ -206,7 +204,7 @@ def _concerns(finding: Finding, policy: Policy) -> bool:
         return False
     if finding.user and finding.user != policy.spam_user:
         return False  # a scan for somebody else's preferences failed
-    if finding.rules and finding.rules != policy.banned_rules:
+    if finding.banned_rules and finding.banned_rules != policy.banned_rules:
         return False
     return wants(policy, finding.inspector)
 
@@ -220,9 +218,11 @@ def _present(case: _Case) -> dict[Category, list[str]]:
             where = f" in part {finding.part}" if finding.part else ""
             said = f" ({finding.text})" if finding.text else ""
             present.setdefault(category, []).append(f"{category.word}: {finding.name}{where}{said}")
-    for one in case.rules(*_ACTION_OF_RULE):
-        if one.rule is not None:
-            present.setdefault(Category.RULE, []).append(f"rule: {one.rule.action.value} by {one.rule.source}")
+    withholding = case.hits(*_ACTION_OF_RULE)
+    if withholding:
+        present[Category.RULE] = [
+            f"rule: {hit}: {hit.matched}" if hit.matched else f"rule: {hit}" for hit in withholding
+        ]
     present |= _spam(case)
     size, limit = case.evidence.size, case.policy.message_size_limit
     if 0 < limit < size:
@@ -252,7 +252,9 @@ def _by(effective: Effective, key: str) -> str:
 
 def _action(case: _Case, category: Category) -> Action:
     if category is Category.RULE:
-        return next(_ACTION_OF_RULE[one.rule.action] for one in case.rules(*_ACTION_OF_RULE) if one.rule is not None)
+        first = case.hits(*_ACTION_OF_RULE)[0]
+        # REJECT 4.x.x is a refusal for now.
+        return Action.DEFER if first.status.startswith("4") else _ACTION_OF_RULE[first.action]
     action = case.policy.action(category)
     if category is Category.SPAM and action is Action.REJECT and _beyond(case, case.policy.dsn_cutoff_level):
         return Action.DISCARD
@@ -276,8 +278,7 @@ def _deciding_failure(case: _Case, withheld_for: Category) -> str | None:
 
 def _wants_copy(case: _Case, category: Category) -> bool:
     if category is Category.RULE:
-        first = case.rules(*_ACTION_OF_RULE)[0].rule
-        return first is not None and first.action is RuleAction.HOLD
+        return case.hits(*_ACTION_OF_RULE)[0].action is RuleAction.HOLD
     if category is Category.SPAM and _beyond(case, case.policy.quarantine_cutoff_level):
         return False
     return case.policy.wants_copy(category)
@@ -286,21 +287,30 @@ def _wants_copy(case: _Case, category: Category) -> bool:
 def _withholding_reply(case: _Case, action: Action, category: Category, *, copy: bool) -> Reply | None:
     if action is Action.DISCARD:
         return reply.QUARANTINED if copy else reply.DISCARDED
-    if action is Action.REJECT:
-        text = next((one.text for one in case.findings if one.kind is Kind.BANNED and one.text), "")
-        if category is Category.BANNED and text:
-            return reply.REJECTED_BANNED.saying(f"Refused: {text.encode('ascii', 'replace').decode()}")
-        said = case.rules(RuleAction.REJECT) if category is Category.RULE else []
-        if said and said[0].rule is not None and said[0].rule.text:
-            return Reply.of_peer(reply.REJECTED_RULE.code, said[0].rule.text).completed(reply.REJECTED_RULE)
-        return _REJECTIONS.get(category, reply.REJECTED)
-    return reply.DEFERRED if action is Action.DEFER else None
+    if action is Action.PASS:
+        return None
+    if category is Category.RULE:
+        return _reply_of_rule(case.hits(RuleAction.REJECT)[0])
+    if action is Action.DEFER:
+        return reply.DEFERRED
+    told = next((one.text for one in case.findings if one.kind is Kind.BANNED and one.text), "")
+    if category is Category.BANNED and told:
+        return reply.REJECTED_BANNED.saying(f"Refused: {_ascii(told)}")
+    return _REJECTIONS.get(category, reply.REJECTED)
+
+
+def _reply_of_rule(hit: RuleHit) -> Reply:
+    usual = reply.DEFERRED if hit.status.startswith("4") else reply.REJECTED_RULE
+    return replace(usual, enhanced=hit.status or usual.enhanced, text=_ascii(hit.text) or usual.text)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode("ascii")
 
 
 def _marking(case: _Case, reasons: Mapping[Category, Sequence[str]]) -> Marking:
     scanned = case.evidence.virus_scanned and not case.policy.bypass_virus_checks
-    hits = (one.rule for one in case.rules(*_EDITS) if one.rule is not None)
-    edits = tuple(Replacement(hit.start, hit.end, hit.replacement) for hit in hits)
+    edits = header_edits(case.hits(*RuleAction))
     if not case.local:
         return Marking(scanned, edits=edits)
     mark = _spam_mark(case)
@@ -338,11 +348,10 @@ def _alert(reasons: Mapping[Category, Sequence[str]]) -> str | None:
 
 
 def _route(case: _Case, category: Category) -> Route:
-    redirects = [one.rule.text for one in case.rules(RuleAction.REDIRECT) if one.rule is not None]
-    copies = (one.rule.text for one in case.rules(RuleAction.BCC) if one.rule is not None)
+    redirects = [hit.text for hit in case.hits(RuleAction.REDIRECT)]
     return Route(
         next_hop=case.policy.next_hop,
         extension=case.policy.extension(category) if case.local and not redirects else "",
         redirect=redirects[-1] if redirects else "",
-        bcc=tuple(dict.fromkeys(copies)),
+        bcc=tuple(dict.fromkeys(hit.text for hit in case.hits(RuleAction.BCC))),
     )

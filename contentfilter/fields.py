@@ -9,11 +9,11 @@ from __future__ import annotations
 import email.header
 import email.utils
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from contentfilter.envelope import Envelope, Recipient
+from contentfilter.folding import UNSAFE_IN_VALUE, fold_field
 from contentfilter.message import Buffer, HeaderEdits, Replacement
 from contentfilter.mime import Field, Header
 from contentfilter.score import format_level
@@ -36,12 +36,10 @@ _FOREIGN = re.compile(
     rb"^(?:%s)[ \t]*+:[^\n]*+\n?(?:[ \t][^\n]*+\n?)*+" % b"|".join(name.encode() for name in sorted(OURS)),
     re.MULTILINE | re.IGNORECASE,
 )
-_WIDTH = 78
 _LONG_LINE = 900
 """A subject line from this length on gets its tag on a line of its own; 998 is the limit of RFC 5322 section 2.1.1."""
 _LONGEST_ALERT = 400
 _MOST_STARS = 64
-_UNSAFE_IN_VALUE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 
 
@@ -51,7 +49,7 @@ def edits_for(buffer: Buffer, header: Header, marking: Marking, received: bytes,
     Of a header that is over the limits only the beginning was read. Foreign copies of our fields are removed from all
     of it; its subject stays as it is, and local rules change nothing.
     """
-    prepend = b"".join(_fold(name, value) for name, value in _added(marking, hostname))
+    prepend = b"".join(fold_field(name, value) for name, value in _added(marking, hostname))
     if not header.complete:
         whole = _FOREIGN.sub(b"", buffer[header.start : header.end])
         return HeaderEdits(prepend + received, (Replacement(header.start, header.end, whole),))
@@ -67,7 +65,7 @@ def edits_for(buffer: Buffer, header: Header, marking: Marking, received: bytes,
             else:
                 replacements.append(_tagged(buffer, field, marking.subject_tag))
         if not subjects:
-            prepend += _fold("Subject", marking.subject_tag.strip())
+            prepend += fold_field("Subject", marking.subject_tag.strip())
     return HeaderEdits(prepend + received, (*replacements, *edits.values()))
 
 
@@ -107,22 +105,6 @@ def _spam_fields(mark: SpamMark) -> Iterator[tuple[str, str]]:
     yield "X-Spam-Status", f"{answer}, score={score} {levels} tests=[{tests}] autolearn={mark.autolearn}"
 
 
-def _fold(name: str, value: str) -> bytes:
-    """A whole field. Folded where a blank stands; other than ASCII becomes encoded words (RFC 2047)."""
-    value = _UNSAFE_IN_VALUE.sub("?", value)
-    if not value.isascii():
-        encoded = email.header.Header(value, "utf-8", maxlinelen=_WIDTH - 2, header_name=name).encode(linesep="\r\n")
-        return f"{name}: {encoded}\r\n".encode("ascii")
-    line = f"{name}: {value}"
-    if len(line) > _WIDTH:
-        line = "\r\n".join(
-            textwrap.wrap(
-                line, _WIDTH, subsequent_indent="\t", break_long_words=False, break_on_hyphens=False, tabsize=1
-            )
-        )
-    return f"{line}\r\n".encode("ascii")
-
-
 def _tagged(buffer: Buffer, field: Field, tag: str) -> Replacement:
     """Put the tag between the colon and the value, whose bytes stay as they are.
 
@@ -153,7 +135,7 @@ def received_field(envelope: Envelope, recipients: Sequence[Recipient], mail_id:
     ]
     address = recipients[0].address
     if len(recipients) == 1 and (address.isascii() or envelope.smtputf8):
-        lines.append(f"for <{_UNSAFE_IN_VALUE.sub('?', address)}>")
+        lines.append(f"for <{UNSAFE_IN_VALUE.sub('?', address)}>")
     return ("\r\n\t".join(lines) + f"; {email.utils.formatdate(envelope.received_at, localtime=True)}\r\n").encode()
 
 

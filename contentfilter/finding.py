@@ -37,34 +37,59 @@ class Test:
 
 
 class RuleAction(Enum):
-    """What a line of a local rule table wants, in the words of header_checks(5) and one of ours."""
+    """What a local rule asks for, in the words of header_checks(5); SCORE is ours."""
 
     REJECT = "REJECT"
     DISCARD = "DISCARD"
     HOLD = "HOLD"
+    """Withhold into quarantine."""
     WARN = "WARN"
     INFO = "INFO"
     IGNORE = "IGNORE"
+    """Remove the header field."""
     PREPEND = "PREPEND"
     REPLACE = "REPLACE"
     REDIRECT = "REDIRECT"
     BCC = "BCC"
+    DUNNO = "DUNNO"
+    """Ask for nothing, and let no later rule of the table see the line."""
     SCORE = "SCORE"
+    """Add to the spam score, under the name of a test."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing further of the message is matched."""
+        return self in (RuleAction.REJECT, RuleAction.DISCARD)
+
+    @property
+    def edits(self) -> bool:
+        """Whether it changes the header."""
+        return self in (RuleAction.IGNORE, RuleAction.PREPEND, RuleAction.REPLACE)
 
 
 @dataclass(frozen=True, slots=True)
 class RuleHit:
-    """One line that hit. source: "header_checks:12"; text: what stands behind the action, expanded.
+    """A local rule that hit.
 
-    start, end, replacement: for IGNORE, PREPEND and REPLACE, the bytes of the raw message that become others.
+    source: table and line of the rule, "header_checks:12"; text: what stands behind the action, expanded, printable:
+    the answer to the sender, the line for the log, the address, the field, the name of the test.
+    status: the enhanced status code of a REJECT (RFC 3463), class 4 or 5. matched: the line that it hit, or a piece.
+    start, end: offsets of the header field, for the actions that edit, else None; replacement: what an edit puts there
+    (IGNORE, REPLACE: for the field, PREPEND: before it), whole lines of ASCII with CRLF.
     """
 
     action: RuleAction
     source: str
     text: str = ""
-    start: int = 0
-    end: int = 0
-    replacement: bytes = b""
+    status: str = ""
+    matched: str = ""
+    start: int | None = None
+    end: int | None = None
+    replacement: str = ""
+
+    def __str__(self) -> str:
+        words = (f"{self.source}:", self.action.value, self.status, self.text)
+        return " ".join(word for word in words if word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +98,10 @@ class Finding:
 
     inspector: who reports ("clamd", "spamd", "banned", "header", "rules", "mime", "unpack");
     name: what was found, for people and logs;
-    part: the path of the part it is about ("1.2"), "" for the whole message; score and tests: for SPAM;
+    part: the path of the part it is about ("1.2"), "" for the whole message; score and tests: for SPAM,
+    and for a RULE whose action is SCORE; rule: for RULE;
     user: the SpamAssassin user whose preferences gave the score, "" where the scanner's own apply;
-    rule: for RULE;
-    rules: the sets of banned rules that it follows from, as a policy names them, () where it concerns everybody;
+    banned_rules: the sets that it follows from, as a policy names them, () where it concerns everybody;
     text: what a recipient is told of it, "" for nothing in particular.
     """
 
@@ -89,5 +114,5 @@ class Finding:
     autolearn: str = "no"
     user: str = ""
     rule: RuleHit | None = None
-    rules: tuple[str, ...] = ()
+    banned_rules: tuple[str, ...] = ()
     text: str = ""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from contentfilter.envelope import Client, Envelope
 from contentfilter.errors import FilterError
+from contentfilter.finding import Finding, RuleAction
 from contentfilter.outcome import Outcome
 from contentfilter.printable import printable
 from contentfilter.reply import Reply
@@ -104,6 +105,14 @@ def _tail(facts: Facts, outcome: Outcome) -> str:
 def inspector_failed(mail_id: str, inspector: str, problem: str) -> None:
     """A scanner could not answer."""
     _log.warning("(%s) %s could not answer: %s", mail_id, inspector, safe(problem, 500))
+
+
+def rule_hit(mail_id: str, finding: Finding) -> None:
+    """A local rule that asks for a line in the log."""
+    level = logging.WARNING if finding.rule is not None and finding.rule.action is RuleAction.WARN else logging.INFO
+    where = f" in part {finding.part}" if finding.part else ""
+    matched = f": {finding.rule.matched}" if finding.rule is not None and finding.rule.matched else ""
+    _log.log(level, "(%s) %s%s%s", mail_id, safe(finding.name, 500), where, safe(matched, 200))
 
 
 def unforeseen(mail_id: str, doing: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from email.message import EmailMessage
+from email.message import MIMEPart
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 
@@ -131,7 +131,7 @@ def _to_administrators(case: Case, final: Final, hostname: str) -> Iterator[Noti
             recipients=_list("Recipients", map(_fate, outcomes)),
             found=_list("Found", dict.fromkeys(reason for one in outcomes for reason in one.verdict.reasons)),
         )
-        subject = f"{gravest.log_word} from <{_short(case.envelope.mail_from)}> [{case.mail_id}]"
+        subject = f"{gravest.log_word} in mail for {len(outcomes)} of our recipients [{case.mail_id}]"
         yield Notice((Recipient(admin, notify=("NEVER",)),), _message(hostname, f"<{admin}>", subject, text))
 
 
@@ -163,13 +163,18 @@ def _list(heading: str, lines: Iterable[str]) -> str:
 
 
 def _message(hostname: str, to: str, subject: str, text: str) -> bytes:
+    """The message. Nothing from outside is in its header: the email package would decode encoded words in it."""
+    part = MIMEPart(policy=SMTP)
+    part.set_content(text, cte="quoted-printable")
+    fields = (
+        ("From", f"Content filter <postmaster@{hostname}>"),
+        ("To", to),
+        ("Subject", subject),
+        ("Date", formatdate(localtime=True)),
+        ("Message-ID", make_msgid(domain=hostname)),
+        ("Auto-Submitted", "auto-generated"),
+        ("MIME-Version", "1.0"),
+    )
     # Raw UTF-8 in a header asks for SMTPUTF8, which is used where an address needs it.
-    message = EmailMessage(policy=SMTP.clone(utf8=not to.isascii()))
-    message["From"] = f"Content filter <postmaster@{hostname}>"
-    message["To"] = to
-    message["Subject"] = printable(subject)
-    message["Date"] = formatdate(localtime=True)
-    message["Message-ID"] = make_msgid(domain=hostname)
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(text, cte="quoted-printable")
-    return message.as_bytes()
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return head.encode() + part.as_bytes()

@@ -17,7 +17,7 @@ from contentfilter.reply import Reply
 
 MOST_PENDING = 100
 PATIENCE = 60.0
-"""Seconds for one notice, and for all that are pending when we stop."""
+"""Seconds for one notice."""
 
 
 class Way(Interface):
@@ -48,11 +48,8 @@ class Notifier:
             task.add_done_callback(self._pending.discard)
 
     async def close(self) -> None:
-        """Wait for what is pending, but not for ever."""
-        if self._pending:
-            _, late = await asyncio.wait(self._pending, timeout=PATIENCE)
-            for task in late:
-                task.cancel()
+        """Wait for what is pending; each has its own end."""
+        await asyncio.gather(*self._pending)
 
     async def _send(self, mail_id: str, notice: Notice) -> None:
         envelope = Envelope("", notice.recipients, smtputf8=notice.smtputf8)

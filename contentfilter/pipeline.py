@@ -25,7 +25,7 @@ from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, QuarantineError
 from contentfilter.fields import edits_for, hops, own_marks, received_field
-from contentfilter.finding import Finding, Kind
+from contentfilter.finding import Finding, Kind, RuleAction
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
@@ -220,6 +220,8 @@ class Pipeline:
             for finding in findings:
                 if finding.kind is Kind.FAILURE:
                     maillog.inspector_failed(subject.mail_id, inspector.name, finding.name)
+                elif finding.rule is not None and finding.rule.action in (RuleAction.WARN, RuleAction.INFO):
+                    maillog.rule_hit(subject.mail_id, finding)
             return findings
         maillog.inspector_failed(subject.mail_id, inspector.name, problem)
         return (Finding(Kind.FAILURE, inspector.name, problem),)

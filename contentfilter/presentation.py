@@ -109,9 +109,9 @@ def _finding_values(finding: Finding) -> dict[str, Any]:
         "name": finding.name,
         "part": finding.part,
     }
-    if finding.rules:
-        values |= {"rules": list(finding.rules), "text": finding.text}
-    if finding.kind is Kind.SPAM:
+    if finding.banned_rules:
+        values |= {"banned_rules": list(finding.banned_rules), "text": finding.text}
+    if finding.kind is Kind.SPAM or finding.score:
         values |= {"score": finding.score, "tests": {test.name: test.score for test in finding.tests}}
     return values
 
@@ -165,13 +165,13 @@ def _findings(case: Case) -> Table:
     table = Table(title="Findings", title_justify="left", box=None, pad_edge=False)
     for heading in ("kind", "inspector", "part", "what"):
         table.add_column(heading, overflow="fold")
-    differ = len({finding.rules for finding in case.evidence.findings if finding.rules}) > 1
+    differ = len({finding.banned_rules for finding in case.evidence.findings if finding.banned_rules}) > 1
     for finding in case.evidence.findings:
         what = printable(finding.name)
         if finding.kind is Kind.SPAM:
             what = f"score {format_level(finding.score)}: {', '.join(map(str, finding.tests)) or 'no tests'}"
-        if differ and finding.rules:
-            what += f" (for {', '.join(finding.rules)})"
+        if differ and finding.banned_rules:
+            what += f" (for {', '.join(finding.banned_rules)})"
         table.add_row(finding.kind.value, finding.inspector, finding.part, Text(what))
     if not case.evidence.findings:
         table.add_row("none", "", "", "")

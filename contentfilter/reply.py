@@ -49,10 +49,6 @@ class Reply:
         """5xx: the sender gives up and reports."""
         return self.code >= 500
 
-    def completed(self, other: Reply) -> Reply:
-        """The same with the enhanced code and text of another where it has none."""
-        return replace(self, enhanced=self.enhanced or other.enhanced, text=self.text or other.text)
-
     def saying(self, text: str) -> Reply:
         """The same codes with another text."""
         return replace(self, text=text)

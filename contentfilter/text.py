@@ -40,13 +40,15 @@ class PartText:
     """The text of one part.
 
     path: the part's; visible: what a reader sees; complete: that, and what is hidden from him; truncated: there was
-    more than the limit allows.
+    more than the limit allows. source: the text in its charset, tags and all: of HTML up to four times the limit, of
+    anything else the same as visible.
     """
 
     path: str
     visible: str
     complete: str
     truncated: bool = False
+    source: str = ""
 
 
 def texts(tree: Tree, limit: int = DEFAULT_LIMIT) -> Iterator[PartText]:
@@ -76,10 +78,10 @@ def part_text(part: Part, limit: int = DEFAULT_LIMIT) -> PartText:
     if is_html or _HTML_START.match(source, 0, _META_SAMPLE):
         found = html_text(source)
         visible, complete = found.visible, found.complete
-    else:
-        visible = complete = source
-    cut = cut or max(len(visible), len(complete)) > limit
-    return PartText(part.path, visible[:limit], complete[:limit], cut)
+        cut = cut or max(len(visible), len(complete)) > limit
+        return PartText(part.path, visible[:limit], complete[:limit], cut, source)
+    plain = source[:limit]
+    return PartText(part.path, plain, plain, cut or len(source) > limit, plain)
 
 
 def decode(data: bytes, charset: str = "", *, is_html: bool = False, whole: bool = True) -> str:

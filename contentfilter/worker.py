@@ -19,6 +19,7 @@ from contentfilter.inspectors import Inspector
 from contentfilter.inspectors.banned import BannedInspector
 from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.header import HeaderInspector, HeaderSettings
+from contentfilter.inspectors.rules import RulesInspector
 from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.intake.listener import Listener
 from contentfilter.intake.settings import IntakeSettings
@@ -156,6 +157,8 @@ def inspectors_for(config: Config) -> tuple[Inspector, ...]:
         BannedInspector(config.banned.sets),
         HeaderInspector(HeaderSettings(tests=config.header.tests)),
     ]
+    if config.rule_set:
+        inspectors.append(RulesInspector(config.rule_set, config.rules.characters))
     if config.clamav.enabled:
         inspectors.append(clamd_for(config))
     if config.spamassassin.enabled:

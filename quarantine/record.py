@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 from contentfilter.envelope import Client, Envelope, Recipient
-from contentfilter.finding import Finding, Kind, Test
+from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.message import Message
 from contentfilter.verdict import Action, Category
 
@@ -143,7 +143,7 @@ class Record:
         """The record as values that JSON knows, with the version of the form and with what follows from the rest."""
         values = asdict(self)
         values["withheld"] = [_withheld_values(one) for one in self.withheld]
-        values["findings"] = [{**asdict(one), "kind": one.kind.value} for one in self.findings]
+        values["findings"] = [_finding_values(one) for one in self.findings]
         derived = {"date": iso_date(self.time), "category": self.category.word, "state": self.state.value}
         return {"version": VERSION, **derived, **values}
 
@@ -168,6 +168,13 @@ def iso_date(time: float) -> str:
 def _withheld_values(one: Withheld) -> dict[str, Any]:
     words = {"category": one.category.word, "action": one.action.value, "state": one.state.value}
     return {**asdict(one), **words}
+
+
+def _finding_values(one: Finding) -> dict[str, Any]:
+    values = {**asdict(one), "kind": one.kind.value}
+    if one.rule is not None:
+        values["rule"] = {**asdict(one.rule), "action": one.rule.action.value}
+    return values
 
 
 def _record(values: Mapping[str, Any]) -> Record:
@@ -199,5 +206,9 @@ def _withheld(values: Mapping[str, Any]) -> Withheld:
 
 def _finding(values: Mapping[str, Any]) -> Finding:
     tests = tuple(Test(**test) for test in values["tests"])
-    rules = tuple(values.get("rules", ()))  # records of before there were sets of rules have none
-    return Finding(**{**values, "kind": Kind(values["kind"]), "tests": tests, "rules": rules})
+    # Records that were written before there were local rules and sets of banned rules lack the keys.
+    sets = tuple(values.get("banned_rules", ()))
+    rule = values.get("rule")
+    if rule is not None:
+        rule = RuleHit(**{**rule, "action": RuleAction(rule["action"])})
+    return Finding(**{**values, "kind": Kind(values["kind"]), "tests": tests, "rule": rule, "banned_rules": sets})

@@ -20,6 +20,8 @@ from contentfilter.config.recipients import (
 from contentfilter.config.tree import Config, PolicyFile
 from contentfilter.config.values import quoted
 from contentfilter.errors import ConfigError
+from contentfilter.rules import RuleError, RuleSet, TableKind
+from contentfilter.rules import parse as parse_rules
 
 DEFAULT_PATH = Path("/etc/contentfilter/contentfilter.toml")
 ENVIRONMENT_VARIABLE = "CONTENTFILTER_CONFIG"
@@ -41,7 +43,22 @@ def load(path: Path) -> Config:
         more = _raw(_text(other), str(other))
         _validated(PolicyFile, more, str(other))
         config = _merged(raw, more, path, other)
+    config._rule_set = _rules(config, path)  # noqa: SLF001 - only a loader knows where the files are
     return _complete(config)
+
+
+def _rules(config: Config, path: Path) -> RuleSet:
+    tables = []
+    for kind in TableKind:
+        name = getattr(config.rules, kind.value)
+        if not name:
+            continue
+        file = path.parent / name
+        try:
+            tables.append(parse_rules(_text(file), str(file), kind))
+        except RuleError as error:
+            raise ConfigError(f"{path}: [rules] {kind.value}: {error}") from error
+    return RuleSet(tuple(tables))
 
 
 def _text(path: Path) -> str:
@@ -84,7 +101,7 @@ def _merged(raw: dict[str, Any], more: dict[str, Any], path: Path, other: Path) 
             file_of[f"{name} {key}"] = other.name
         both[name] = {**ours, **theirs}
     config = _validated(Config, both, f"{path} with {other}")
-    config._file_of.update(file_of)  # noqa: SLF001 - it is of this module
+    config._file_of.update(file_of)  # noqa: SLF001 - only a loader knows which file it was
     return config
 
 

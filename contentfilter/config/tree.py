@@ -53,6 +53,7 @@ from contentfilter.policy.entry import Entry, settings_of
 from contentfilter.policy.keys import canonical_key
 from contentfilter.policy.lists import Effect, ListEntry
 from contentfilter.policy.settings import Policy, enum_by_value
+from contentfilter.rules import DEFAULT_BUDGET, RuleSet
 
 
 class Listen(Table):
@@ -202,6 +203,20 @@ class Header(Table):
     )
 
 
+class Rules(Table):
+    """Local rules in the format of Postfix's header_checks(5), on decoded text; docs/rules.md has the differences."""
+
+    header_checks: str = Field(
+        default="", description="a file, relative to this one, for the message's own header; empty: none"
+    )
+    mime_header_checks: str = Field(default="", description="a file for the headers of its parts")
+    nested_header_checks: str = Field(default="", description="a file for the headers of attached messages")
+    body_checks: str = Field(default="", description="a file for the lines of its text")
+    characters: int = Field(
+        default=DEFAULT_BUDGET, gt=0, description="characters of a message's text that are matched; the rest is not"
+    )
+
+
 class LogDestination(Enum):
     """Where the log goes."""
 
@@ -255,6 +270,7 @@ class Config(Table):
     spamassassin: SpamAssassin = SpamAssassin()
     banned: Banned = Banned()
     header: Header = Header()
+    rules: Rules = Rules()
     policies: Policies = Policies()
     policy: Annotated[Mapping[PolicyKey, PolicyTable], AfterValidator(no_key_twice)] = Field(
         default={}, description="settings by recipient"
@@ -265,6 +281,12 @@ class Config(Table):
     log: Log = Log()
 
     _file_of: dict[str, str] = PrivateAttr(default_factory=dict)
+    _rule_set: RuleSet = PrivateAttr(default=RuleSet())
+
+    @property
+    def rule_set(self) -> RuleSet:
+        """What the files of `[rules]` held when the configuration was loaded."""
+        return self._rule_set
 
     @model_validator(mode="after")
     def _sets_are_there(self) -> Config:

@@ -84,20 +84,22 @@ class BannedInspector:
         """What the sets of one recipient say, asked one after the other."""
         unknown = next((name for name in names if name not in judged), None)
         if unknown is not None:
-            yield Finding(Kind.FAILURE, self.name, no_such_set(unknown, self._sets), rules=names)
+            yield Finding(Kind.FAILURE, self.name, no_such_set(unknown, self._sets), banned_rules=names)
             return
         failure = next((judged[name].failure for name in names if judged[name].failure), "")
         if failure:
-            yield Finding(Kind.FAILURE, self.name, failure, rules=names)
+            yield Finding(Kind.FAILURE, self.name, failure, banned_rules=names)
             return
         by_set = [judged[name].decisions for name in names]
         for number in sorted({number for decisions in by_set for number in decisions}):
             decision = next(decisions[number] for decisions in by_set if number in decisions)
             if not decision.allow:
                 path = contents.all[number].path
-                yield Finding(Kind.BANNED, self.name, decision.what, path, rules=names, text=decision.text)
+                yield Finding(Kind.BANNED, self.name, decision.what, path, banned_rules=names, text=decision.text)
         if any(judged[name].incomplete for name in names):
-            yield Finding(Kind.UNCHECKED, self.name, "more parts and names than banned rules look at", rules=names)
+            yield Finding(
+                Kind.UNCHECKED, self.name, "more parts and names than banned rules look at", banned_rules=names
+            )
 
 
 def _judged(matcher: Matcher, contents: Contents) -> _Judged:

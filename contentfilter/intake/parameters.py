@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 
 from contentfilter import reply
+from contentfilter.address import parse_path
 from contentfilter.envelope import Recipient
 from contentfilter.errors import CommandError
-from contentfilter.intake.address import parse_path
 from contentfilter.reply import Reply
 
 # esmtp-keyword ["=" esmtp-value], RFC 5321 section 4.1.2; RFC 6531 section 3.3 lets values be UTF-8.

@@ -29,7 +29,7 @@ def scanners(*findings: Finding) -> list[Scripted]:
     return [Scripted(name, tuple(one for one in findings if one.inspector == name)) for name in names]
 
 
-def rule(action: RuleAction, text: str = "", **edit: int | bytes) -> Finding:
+def rule(action: RuleAction, text: str = "", **edit: int | str) -> Finding:
     return Finding(
         Kind.RULE, "rules", f"{action.value} by a rule", rule=RuleHit(action, "header_checks:1", text, **edit)
     )  # type: ignore[arg-type]
@@ -197,8 +197,8 @@ async def test_rules_edit_the_header_of_those_who_want_rules(tmp_path: Path) -> 
     start = MESSAGE.index(b"Subject: hi\r\n")
     end = start + len(b"Subject: hi\r\n")
     hits = scanners(
-        rule(RuleAction.REPLACE, start=start, end=end, replacement=b"Subject: bye\r\n"),
-        rule(RuleAction.PREPEND, start=start, end=start, replacement=b"X-Seen: 1\r\n"),
+        rule(RuleAction.REPLACE, start=start, end=end, replacement="Subject: bye\r\n"),
+        rule(RuleAction.PREPEND, start=start, end=start, replacement="X-Seen: 1\r\n"),
         rule(RuleAction.IGNORE, start=0, end=MESSAGE.index(b"To:")),
         SPAM,
     )

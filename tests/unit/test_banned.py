@@ -110,7 +110,7 @@ def test_plain_names_of_anything(name: str) -> None:
     ],
 )
 async def test_names(name: bytes, rule: str | None) -> None:
-    wanted = () if rule is None else (Finding(Kind.BANNED, "banned", rule, "1", rules=("default",)),)
+    wanted = () if rule is None else (Finding(Kind.BANNED, "banned", rule, "1", banned_rules=("default",)),)
     assert await findings(attached(name)) == wanted
 
 

@@ -62,7 +62,7 @@ async def banned(rules: Sequence[str], what: Subject) -> list[str]:
     """The paths of what these rules ban."""
     findings = await inspector(*rules).inspect(what)
     assert {finding.kind for finding in findings} <= {Kind.BANNED}
-    assert {finding.rules for finding in findings} <= {("x",)}
+    assert {finding.banned_rules for finding in findings} <= {("x",)}
     return [finding.part for finding in findings]
 
 
@@ -280,7 +280,10 @@ async def test_sets_are_asked_one_after_the_other_and_each_combination_has_its_f
     both = inspector(lax=[ALLOW_EXE_IN_ZIP], strict=[DENY_PROGRAMS])
     combinations = (("lax", "strict"), ("strict", "lax"), ("strict",), ("lax",))
     findings = await both.inspect(replace(IN_ZIP, banned_rules=combinations))
-    assert [(each.part, each.rules) for each in findings] == [("1.1/1", ("strict", "lax")), ("1.1/1", ("strict",))]
+    assert [(each.part, each.banned_rules) for each in findings] == [
+        ("1.1/1", ("strict", "lax")),
+        ("1.1/1", ("strict",)),
+    ]
 
 
 async def test_a_finding_says_which_rule_it_was_and_what_the_recipient_is_told() -> None:
@@ -295,15 +298,15 @@ async def test_a_finding_says_which_rule_it_was_and_what_the_recipient_is_told()
     asked = BannedInspector(config.parse(text, "test").banned.sets)
     raw = multipart(attached(b"a.exe"), attached(b"b.js"), attached(b"c.txt"))
     assert await asked.inspect(subject(raw)) == (
-        Finding(Kind.BANNED, "banned", ".exe: a.exe (x, rule 2)", "1.1", rules=("x",), text="Ask us."),
-        Finding(Kind.BANNED, "banned", ".js: b.js (x, rule 3)", "1.2", rules=("x",), text="No scripts."),
+        Finding(Kind.BANNED, "banned", ".exe: a.exe (x, rule 2)", "1.1", banned_rules=("x",), text="Ask us."),
+        Finding(Kind.BANNED, "banned", ".js: b.js (x, rule 3)", "1.2", banned_rules=("x",), text="No scripts."),
     )
 
 
 async def test_a_set_that_there_is_not_is_a_failure_of_those_who_want_it() -> None:
     asked = inspector(strict=[DENY_PROGRAMS])
     findings = await asked.inspect(replace(IN_ZIP, banned_rules=(("strict",), ("strict", "strickt"))))
-    assert [(each.kind, each.rules) for each in findings] == [
+    assert [(each.kind, each.banned_rules) for each in findings] == [
         (Kind.BANNED, ("strict",)),
         (Kind.FAILURE, ("strict", "strickt")),
     ]
@@ -317,7 +320,7 @@ async def test_a_set_that_needs_libmagic_fails_alone(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(banned_contents, "detect", fail)
     asked = inspector(by_type=['{action = "deny", detected_types = ["x/y"]}'], by_name=[DENY_NAMES])
     what = replace(subject(attached(b"a.exe", ELF)), banned_rules=(("by_name",), ("by_type",), ("by_name", "by_type")))
-    assert [(each.kind, each.rules) for each in await asked.inspect(what)] == [
+    assert [(each.kind, each.banned_rules) for each in await asked.inspect(what)] == [
         (Kind.BANNED, ("by_name",)),
         (Kind.FAILURE, ("by_type",)),
         (Kind.FAILURE, ("by_name", "by_type")),
@@ -346,7 +349,7 @@ async def test_work_is_bounded_and_what_was_not_compared_is_unchecked(monkeypatc
     rules = [DENY_NAMES, *(f'{{action = "deny", names = ["x{n}$"]}}' for n in range(9))]
     members = [member(f"1/{n}", "a.exe" if n == 1 else "a.txt") for n in range(1, 100)]
     findings = await inspector(*rules).inspect(subject(b"\r\nx", *members))
-    assert [(each.kind, each.part, each.rules) for each in findings] == [
+    assert [(each.kind, each.part, each.banned_rules) for each in findings] == [
         (Kind.BANNED, "1/1", ("x",)),
         (Kind.UNCHECKED, "", ("x",)),
     ]

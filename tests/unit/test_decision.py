@@ -38,8 +38,8 @@ def listed(effect: Effect, score: float = 0.0) -> ListEntry:
     return ListEntry("test", "@.", "@bad.example", effect, score)
 
 
-FOR_US = Finding(Kind.BANNED, "banned", ".exe: a.exe", "3", rules=("ours", "default"))
-FAILED_FOR_US = Finding(Kind.FAILURE, "banned", "no such set", rules=("ours", "default"))
+FOR_US = Finding(Kind.BANNED, "banned", ".exe: a.exe", "3", banned_rules=("ours", "default"))
+FAILED_FOR_US = Finding(Kind.FAILURE, "banned", "no such set", banned_rules=("ours", "default"))
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def spam(score: float, user: str = "") -> Finding:
     return Finding(Kind.SPAM, "spamd", "spam score", score=score, tests=(Test("A", score),), user=user)
 
 
-def rule(action: str, text: str = "") -> Finding:
+def rule(action: str, text: str = "", status: str = "") -> Finding:
     return Finding(
-        Kind.RULE, "rules", f"{action} body_checks:1", rule=RuleHit(RuleAction[action], "body_checks:1", text)
+        Kind.RULE, "rules", f"{action} body_checks:1", rule=RuleHit(RuleAction[action], "body_checks:1", text, status)
     )
 
 
@@ -282,19 +282,21 @@ def test_the_text_of_a_banned_rule_is_what_sender_and_recipient_are_told() -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"),
+    ("text", "status", "action", "answer"),
     [
-        ("", "550 5.7.1 Refused: the message content is not accepted here"),
-        ("no backscatter", "550 5.7.1 no backscatter"),
-        ("5.7.28 no backscatter", "550 5.7.28 no backscatter"),
+        ("", "", "reject", "550 5.7.1 Refused: the message content is not accepted here"),
+        ("no backscatter", "", "reject", "550 5.7.1 no backscatter"),
+        ("no backscatter", "5.7.28", "reject", "550 5.7.28 no backscatter"),
+        ("bitte später", "4.7.1", "defer", "451 4.7.1 bitte sp?ter"),
     ],
 )
-def test_reply_of_a_rule(text: str, answer: str) -> None:
-    assert str(decide(Evidence((rule("REJECT", text),), 1000), Policy(), local=True).reply) == answer
+def test_reply_of_a_rule(text: str, status: str, action: str, answer: str) -> None:
+    verdict = decide(Evidence((rule("REJECT", text, status),), 1000), Policy(), local=True)
+    assert (verdict.action.value, str(verdict.reply)) == (action, answer)
 
 
 def test_edits_of_rules_go_into_the_copy_of_whom_they_concern() -> None:
-    hit = RuleHit(RuleAction.IGNORE, "header_checks:3", "", 10, 20)
+    hit = RuleHit(RuleAction.IGNORE, "header_checks:3", start=10, end=20)
     evidence = Evidence((Finding(Kind.RULE, "rules", "IGNORE header_checks:3", rule=hit),), 1000)
     assert decide(evidence, Policy(), local=False).marking.edits == (Replacement(10, 20, b""),)
     assert decide(evidence, Policy(bypass_rule_checks=True), local=False).marking.edits == ()

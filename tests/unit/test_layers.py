@@ -12,11 +12,11 @@ ROOT = Path(__file__).parents[2]
 FROM_THE_TOP = """
 contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
-contentfilter.mail_id contentfilter.endpoint
-contentfilter.domains
-contentfilter.printable contentfilter.message contentfilter.finding contentfilter.verdict
+contentfilter.mail_id contentfilter.endpoint contentfilter.address contentfilter.domains
+contentfilter.printable contentfilter.folding contentfilter.message contentfilter.finding contentfilter.verdict
 contentfilter.mime contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text
+contentfilter.rules
 contentfilter.unpack
 contentfilter.policy contentfilter.inspectors
 contentfilter.score contentfilter.decision contentfilter.outcome contentfilter.fields contentfilter.config
@@ -35,9 +35,10 @@ LAYERS = FROM_THE_TOP.split()
 MODULES = sorted(path for package in ("contentfilter", "quarantine") for path in (ROOT / package).rglob("*.py"))
 
 PURE = (
-    *("contentfilter.mime", "contentfilter.decision", "contentfilter.score", "contentfilter.outcome"),
-    *("contentfilter.fields", "contentfilter.notice", "contentfilter.inspectors.banned_"),
-    *("contentfilter.policy.settings", "contentfilter.policy.lists", "contentfilter.policy.banks"),
+    *("contentfilter.mime", "contentfilter.rules", "contentfilter.decision", "contentfilter.score"),
+    *("contentfilter.outcome", "contentfilter.folding", "contentfilter.fields", "contentfilter.notice"),
+    *("contentfilter.inspectors.banned_", "contentfilter.policy.settings", "contentfilter.policy.lists"),
+    "contentfilter.policy.banks",
 )
 IO = {"asyncio", "socket", "subprocess", "selectors", "ssl", "multiprocessing", "threading"}
 

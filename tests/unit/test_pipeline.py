@@ -298,8 +298,8 @@ async def test_who_wants_no_banned_rules_does_not_have_them_asked() -> None:
 
 
 async def test_many_findings_for_one_do_not_crowd_out_those_for_another() -> None:
-    banned = Finding(Kind.BANNED, "banned", "x", rules=("a",))
-    findings = (*(replace(banned, part=str(number)) for number in range(100)), replace(banned, rules=("b",)))
+    banned = Finding(Kind.BANNED, "banned", "x", banned_rules=("a",))
+    findings = (*(replace(banned, part=str(number)) for number in range(100)), replace(banned, banned_rules=("b",)))
     policies = {"bob@x.example": Policy(banned_rules=("b",)), "carol@x.example": Policy(banned_rules=("c",))}
     it = made(Scripted("banned", findings=findings), policies=policies)
     with Message(MESSAGE) as message:

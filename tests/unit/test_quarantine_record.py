@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contentfilter.envelope import Client, Recipient
-from contentfilter.finding import Finding, Kind, Test
+from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.mail_id import is_id, new_id
 from contentfilter.verdict import Action, Category
 from quarantine.record import Record, State, Withheld
@@ -48,7 +48,11 @@ RECORDS = st.builds(
             name=TEXT,
             score=NUMBER,
             tests=st.lists(st.builds(Test, TEXT, st.none() | NUMBER), max_size=2).map(tuple),
-            rules=st.lists(TEXT, max_size=2).map(tuple),
+            rule=st.none()
+            | st.builds(
+                RuleHit, st.sampled_from(RuleAction), TEXT, TEXT, TEXT, TEXT, st.none() | st.integers(), st.none()
+            ),
+            banned_rules=st.lists(TEXT, max_size=2).map(tuple),
             text=TEXT,
         ),
         max_size=2,
@@ -71,7 +75,7 @@ def test_a_record_of_before_there_were_sets_of_rules_is_read() -> None:
     withheld = (Withheld(Recipient("bob@x.example"), Category.BANNED, Action.DISCARD),)
     record = Record("id", 1.0, "a@y.example", withheld, 3, "digest", findings=(finding,))
     values = json.loads(record.to_json())
-    assert values["findings"][0].pop("rules") == []
+    assert values["findings"][0].pop("banned_rules") == []
     assert values["findings"][0].pop("text") == ""
     assert Record.from_json(json.dumps(values)) == record
 
@@ -81,6 +85,13 @@ def test_the_file_of_a_record_holds_nothing_that_drives_a_terminal(record: Recor
     text = record.to_json()
     assert text.isascii()
     assert text.replace("\n", "").isprintable()
+
+
+def test_a_record_from_before_there_were_rules_is_read() -> None:
+    record, _ = make()
+    values = json.loads(record.to_json())
+    assert [one.pop("rule") for one in values["findings"]] == [None]
+    assert Record.from_json(json.dumps(values)) == record
 
 
 def test_json_says_in_words_what_is_the_matter() -> None:

@@ -243,6 +243,13 @@ def test_limit_and_half_characters() -> None:
     assert decode(cut.encode()[:-1], "utf-8", whole=False) == cut[:-1]
 
 
+def test_the_source_keeps_its_tags() -> None:
+    found = part_text(leaf("<b>grüße</b> &amp;".encode("latin-1"), "text/html; charset=iso-8859-1"))
+    assert (found.visible, found.source) == ("grüße &", "<b>grüße</b> &amp;")
+    plain = part_text(leaf(b"<b>no HTML</b>"), 8)
+    assert plain.source == plain.visible == "<b>no HT"
+
+
 def test_text_behind_the_limit_is_told_of() -> None:
     found = part_text(leaf(b"<!--" + b"x" * 5000 + b"-->seen", "text/html"), 1000)
     assert found.truncated

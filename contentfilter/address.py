@@ -30,6 +30,14 @@ _ROUTE = rf"(?:@{_DOMAIN}(?:,@{_DOMAIN})*:)?"
 _PATH = re.compile(rf"<(?:{_ROUTE}((?:{_ATOM}|{_QUOTED})(?:@{_DOMAIN})?))?>")
 
 
+_MAILBOX = re.compile(rf"(?:{_ATOM}|{_QUOTED})@{_DOMAIN}")
+
+
+def is_mailbox(text: str) -> bool:
+    """Whether this is an address with a local part and a domain, without brackets, not too long."""
+    return _MAILBOX.fullmatch(text) is not None and len(text.encode("utf-8", "replace")) <= MAX_ADDRESS
+
+
 def parse_path(text: str, malformed: Reply) -> tuple[str, str]:
     """The address at the start of text, without its brackets, and what follows; "" is the null path.
 

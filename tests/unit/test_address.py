@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contentfilter import reply
+from contentfilter.address import MAX_ADDRESS, is_mailbox, parse_path
 from contentfilter.errors import CommandError
-from contentfilter.intake.address import MAX_ADDRESS, parse_path
 from contentfilter.intake.parameters import parse_mail, parse_rcpt
 
 ACCEPTED = [
@@ -128,3 +128,23 @@ def test_hostile_path_takes_linear_time() -> None:
     for text in ("<" + "@a," * 100_000, '<"' + "\\" * 200_001, "<" + "a." * 100_000, "<@" + "a" * 200_000):
         with pytest.raises(CommandError):
             parse_path(text, reply.BAD_SENDER)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("a@example.org", True),
+        ('"a b"@example.org', True),
+        ("a+b@[192.0.2.1]", True),
+        ("grüße@exämple.org", True),
+        ("a", False),
+        ("@example.org", False),
+        ("a@", False),
+        ("<a@example.org>", False),
+        ("a@b c", False),
+        ("a" * 600 + "@example.org", False),
+        ("", False),
+    ],
+)
+def test_mailbox(text: str, wanted: bool) -> None:
+    assert is_mailbox(text) is wanted
