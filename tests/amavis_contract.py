@@ -16,7 +16,7 @@ from contentfilter.policy.amavis import AmavisSource
 from contentfilter.policy.amavis_database import AmavisDatabase
 from contentfilter.policy.entry import merged
 from contentfilter.policy.keys import lookup_keys
-from contentfilter.policy.lists import subjects_of
+from contentfilter.policy.lists import Subjects
 from contentfilter.policy.settings import Local, Policy
 from tests.amavis_tables import YES_NO, fill, statements
 
@@ -231,7 +231,7 @@ async def policy_of(source: AmavisSource, address: str) -> Policy:
 
 async def listed(source: AmavisSource, address: str, sender: str) -> str | None:
     """What the lists say."""
-    found = (await source.find([lookup_keys(address)], subjects_of(sender, "192.0.2.1")))[0].listed
+    found = (await source.find([lookup_keys(address)], Subjects(sender, "192.0.2.1")))[0].listed
     assert len(found) <= 1
     return (
         None

@@ -91,7 +91,7 @@ def _warn(config: Config, key: str, names: set[str], entry: Entry | None) -> Non
 @click.argument("key", metavar="ENTRY", shell_complete=complete_keys)
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_names)
 def unset(path: Path | None, as_json: bool, key: str, names: tuple[str, ...]) -> None:
-    """Take values out of an entry of the database; without NAME the whole entry."""
+    """Take values out of an entry, or all of it."""
     config = load(path)
     where = place.key_given(key, config)
     wanted = [place.name_given(name) for name in names]

@@ -68,7 +68,7 @@ _KINDS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": ZshComplete, "fis
 @click.argument("shell", type=click.Choice(list(_KINDS)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    r"""Print the script that completes our commands in a shell.
+    r"""Print the completion script for a shell.
 
     \b
     bash: contentfilter completion bash >/etc/bash_completion.d/contentfilter

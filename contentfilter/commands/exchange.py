@@ -33,9 +33,9 @@ format_option = click.option(
 @format_option
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
 def export_all(path: Path | None, as_json: bool, form: str | None, file: str) -> None:
-    """Write the entries and lists of the database, as TOML or CSV, to FILE or standard output.
+    """Write the database as TOML or CSV.
 
-    The TOML can be imported, and be used as [policies] file as well.
+    All entries and lists, to FILE or standard output. The TOML can be used as [policies] file as well.
     """
     if as_json and form:
         raise click.UsageError("--json and --format exclude each other")
@@ -89,10 +89,11 @@ def _ending(name: str) -> str | None:
 def import_all(
     *, path: Path | None, as_json: bool, form: str | None, dry_run: bool, replace: bool, yes: bool, file: str
 ) -> None:
-    """Put the entries and lists of FILE into the database, all of them or none.
+    """Put the entries and lists of FILE into the database.
 
-    Shows what changes and asks. An entry of FILE takes the place of the one with its key; what FILE has no entry for
-    stays, unless you say --replace. If anything in FILE is wrong, nothing is written, and exit code 65.
+    All of them or none. Shows what changes and asks. An entry of FILE takes the place of the one with its key; what
+    FILE has no entry for stays, unless you say --replace. If anything in FILE is wrong, nothing is written, and
+    exit code 65.
     """
     form = form or _ending(file)
     if form is None:

@@ -9,7 +9,7 @@ from contentfilter.commands import change, exchange, lists, policy
 
 @click.group("policy")
 def policy_group() -> None:
-    """Settings of recipients: look them up, explain them, change them.
+    """Look up, explain and change settings.
 
     Exit codes: 64 a wrong command line, 65 a wrong key, setting or value, 69 the database is away, 75 try again,
     77 no permission, 78 the configuration is wrong.
@@ -30,8 +30,9 @@ for command in (
 
 @click.group("lists")
 def lists_group() -> None:
-    """Senders, client networks and signing domains that a recipient, a domain or everybody allows, denies or scores.
+    """Show and change lists of senders.
 
+    Senders, client networks and signing domains that a recipient, a domain or everybody allows, denies or scores.
     OWNER is whose list it is, as in contentfilter policy set; "site" and "@." are everybody's. SUBJECT is a sender
     "alice@example.com", a domain "@example.com", it and all below "@.example.com", "<>", a network "192.0.2.0/24", or
     "dkim:example.com". Exit codes as of contentfilter policy.

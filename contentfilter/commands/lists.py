@@ -31,10 +31,10 @@ _SCORES = {"ignore_unknown_options": True}
 @click.argument("subject")
 @click.argument("effect", metavar="allow|deny|SCORE", shell_complete=complete_effects)
 def add(*, path: Path | None, as_json: bool, expires: float | None, owner: str, subject: str, effect: str) -> None:
-    """Put an entry into the database, in the place of the one about the same subject.
+    """Put an entry into the database.
 
-    allow: the mail is no spam, what else is wrong with it still counts. deny: it is spam. SCORE is added to the spam
-    score, such as -2.0.
+    It takes the place of the one about the same subject. allow: the mail is no spam, what else is wrong with it still
+    counts. deny: it is spam. SCORE is added to the spam score, such as -2.0.
     """
     config = load(path)
     whose, about = place.owner_given(owner, config), place.subject_given(subject)
@@ -99,7 +99,7 @@ def _no_entry(config: Config, owner: str, subject: str, there: list[str]) -> str
 @click.option("--all", "everything", is_flag=True, help="All lists that apply to the recipient OWNER, in order.")
 @click.argument("owner", default="", shell_complete=complete_keys)
 def show(path: Path | None, as_json: bool, everything: bool, owner: str) -> None:
-    """The list entries of the database and of the configuration files.
+    """The list entries of the database and of the files.
 
     Those of OWNER, or of everybody who has some.
     """

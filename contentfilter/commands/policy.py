@@ -126,7 +126,9 @@ _SOURCES = ("sql", "amavis", "file")
 @click.option("--expired", is_flag=True, help="Only what has expired.")
 @click.argument("pattern", default="")
 def list_entries(path: Path | None, as_json: bool, source: str | None, expired: bool, pattern: str) -> None:
-    """The entries of the database, of amavis's if there is one, and of the configuration files.
+    """The entries of every source.
+
+    The database, amavis's if there is one, and the configuration files.
 
     PATTERN is a part of a key, or with * and ? a whole one: *@example.org.
     """

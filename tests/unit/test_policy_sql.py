@@ -20,7 +20,7 @@ from contentfilter.policy.change import DropEntry, DropListed, PutEntry, PutList
 from contentfilter.policy.database import PolicyDatabase
 from contentfilter.policy.entry import Entry, settings_of
 from contentfilter.policy.keys import canonical_key, lookup_keys
-from contentfilter.policy.lists import Effect, ListEntry, canonical_subject, subjects_of
+from contentfilter.policy.lists import Effect, ListEntry, Subjects, canonical_subject
 from contentfilter.policy.lookup import Policies, Ways
 from contentfilter.policy.settings import Policy
 from contentfilter.policy.sql import SqlSource
@@ -137,7 +137,7 @@ async def test_lists_are_asked_only_for_those_who_have_some(
 ) -> None:
     writer.apply([PutListed(ListEntry("", BOB, "@news.example", Effect.ALLOW)), PutEntry("alice", SETTINGS)])
     statements = Statements(reader)
-    subjects = subjects_of("x@news.example", "192.0.2.1")
+    subjects = Subjects("x@news.example", "192.0.2.1")
     await source.find([lookup_keys("alice@example.org")], subjects)
     statements.since()
     await source.find([lookup_keys("alice@example.org")], subjects)
@@ -283,7 +283,7 @@ def test_it_finds_what_a_file_with_the_same_entries_has(
                 )
                 clock.now += 1
                 keys = [lookup_keys(address) for address in recipients]
-                subjects = subjects_of(sender, addr, ["example.org"])
+                subjects = Subjects(sender, addr, ["example.org"])
                 for asked in (keys, keys[:1], keys):
                     got = await source.find(asked, subjects)
                     assert got == await TomlSource(theirs, lists).find(asked, subjects)
