@@ -9,11 +9,15 @@ import stat
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from contentfilter.errors import PolicyError
 from contentfilter.policy.change import ConflictError, DropEntry, PutEntry
 from contentfilter.policy.database import PolicyDatabase
+from contentfilter.policy.engine import engine_for
 from contentfilter.policy.entry import Entry
+from contentfilter.policy.schema import STATE
 from tests.database_contract import BOB, EVERY_KIND, SETTINGS, DatabaseContract
 from tests.unit.users import locked_out, open_place
 
@@ -155,6 +159,19 @@ def test_a_lock_that_is_not_given_up_is_an_error(path: Path, url: str) -> None:
     database.apply([PutEntry(BOB, SETTINGS)])
     holder.close()
     database.close()
+
+
+def test_who_writes_has_the_file_to_himself_before_he_reads(url: str) -> None:
+    """Two that first look at the version and then both write cannot wait for each other: SQLite refuses one."""
+    PolicyDatabase(url, timeout=5).apply([])
+    one, other = engine_for(url, 5), engine_for(url, 0.1)
+    with one.execution_options(writes=True).begin():
+        with pytest.raises(OperationalError, match="locked"), other.execution_options(writes=True).begin():
+            pass
+        with other.begin() as reading:
+            assert reading.execute(select(STATE.c.id)).scalar() == 1
+    one.dispose()
+    other.dispose()
 
 
 def test_columns_of_the_wrong_type_are_errors(path: Path, url: str) -> None:

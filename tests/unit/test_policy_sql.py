@@ -147,6 +147,15 @@ async def test_lists_are_asked_only_for_those_who_have_some(
     assert "policy_list" in statements.since()
 
 
+async def test_the_most_specific_owner_comes_first_and_of_one_the_most_specific_subject(
+    source: SqlSource, writer: PolicyDatabase
+) -> None:
+    pairs = [(owner, subject) for owner in (BOB, "@.") for subject in ("x@news.example", "192.0.2.0/24", "@.")]
+    writer.apply([PutListed(ListEntry("", owner, subject, Effect.DENY)) for owner, subject in reversed(pairs)])
+    found = await source.find([lookup_keys(BOB)], subjects_of("x@news.example", "192.0.2.1"))
+    assert [(one.owner, one.subject) for one in found[0].listed] == pairs
+
+
 async def test_memory_is_bounded(reader: PolicyDatabase, writer: PolicyDatabase, clock: Clock) -> None:
     writer.apply([PutEntry(f"u{number}@example.org", SETTINGS) for number in range(100)])
     with closing(SqlSource(reader, timeout=10, cache_size=20, clock=clock)) as source:
