@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from contentfilter.config import Config
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError
 from contentfilter.message import Message, Spool
+from contentfilter.printable import printable
 
 _READ = 1 << 20
 
@@ -242,11 +244,10 @@ def main() -> None:
     use_our_bash()
     try:
         cli.main(prog_name="contentfilter", standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        raise SystemExit(os.EX_USAGE) from None
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(printable(shown.getvalue(), keep="\n"), err=True, nl=False)
         raise SystemExit(os.EX_NOINPUT if isinstance(error, click.FileError) else os.EX_USAGE) from None
     except (click.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None

@@ -38,7 +38,8 @@ PURE = (
     *("contentfilter.mime", "contentfilter.rules", "contentfilter.decision", "contentfilter.score"),
     *("contentfilter.outcome", "contentfilter.folding", "contentfilter.fields", "contentfilter.notice"),
     *("contentfilter.inspectors.banned_", "contentfilter.policy.settings", "contentfilter.policy.lists"),
-    "contentfilter.policy.banks",
+    *("contentfilter.policy.banks", "contentfilter.policy.forms", "contentfilter.policy.exchange"),
+    *("contentfilter.policy.describe", "contentfilter.policy.explained"),
 )
 IO = {"asyncio", "socket", "subprocess", "selectors", "ssl", "multiprocessing", "threading"}
 

@@ -371,10 +371,19 @@ def test_hostile_addresses_drive_no_terminal(run: Run) -> None:
     assert ran.code == 0
     assert all(line == printable(line) for line in ran.out.splitlines())
     assert run("policy", "get", HOSTILE, "kill_level", "--json").json["address"] == HOSTILE
-    for arguments in (["policy", "unset", HOSTILE], ["lists", "add", HOSTILE, "@x.org", "allow"]):
+    for code, *arguments in (
+        (65, "policy", "unset", HOSTILE),
+        (65, "policy", "get", "bob@x.org", HOSTILE),
+        (65, "lists", "add", HOSTILE, "@x.org", "allow"),
+        (65, "lists", "add", "@.", HOSTILE, "allow"),
+        (64, "policy", "set", "bob@x.org", HOSTILE),
+        (64, "policy", "set", "bob@x.org", "--expires", HOSTILE),
+        (64, "policy", f"--{HOSTILE}"),
+        (66, "policy", "import", "--yes", f"{HOSTILE}.csv"),
+    ):
         refused = run(*arguments)
-        assert refused.code == 65
-        assert refused.err.strip() == printable(refused.err.strip())
+        assert (refused.code, refused.out) == (code, "")
+        assert all(line == printable(line) for line in refused.err.splitlines()), refused.err
 
 
 # list

@@ -152,7 +152,7 @@ async def test_the_most_specific_owner_comes_first_and_of_one_the_most_specific_
 ) -> None:
     pairs = [(owner, subject) for owner in (BOB, "@.") for subject in ("x@news.example", "192.0.2.0/24", "@.")]
     writer.apply([PutListed(ListEntry("", owner, subject, Effect.DENY)) for owner, subject in reversed(pairs)])
-    found = await source.find([lookup_keys(BOB)], subjects_of("x@news.example", "192.0.2.1"))
+    found = await source.find([lookup_keys(BOB)], Subjects("x@news.example", "192.0.2.1"))
     assert [(one.owner, one.subject) for one in found[0].listed] == pairs
 
 
