@@ -19,7 +19,7 @@ from contentfilter.policy.exchange.content import Content, Step, changes, conten
 from contentfilter.policy.keys import stored_key
 from contentfilter.policy.lists import stored_subject
 
-_ATTEMPTS = 5
+_ATTEMPTS = 20
 _SITE = "site"
 _T = TypeVar("_T")
 _S = TypeVar("_S", bound=Step)

@@ -23,6 +23,7 @@ from contentfilter.cli import cli, main
 from contentfilter.policy import forms
 from contentfilter.policy.change import PutEntry
 from contentfilter.policy.database import PolicyDatabase
+from contentfilter.policy.entry import Entry
 from contentfilter.policy.settings import Policy
 from contentfilter.printable import printable
 from contentfilter.verdict import Action
@@ -246,6 +247,26 @@ def test_two_who_set_values_of_one_entry_at_once_both_win(run: Run, config: Path
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(set_one, names)) == [0, 0, 0, 0]
     assert dict(database.entries()["bob@x.org"].settings) == {"kill_level": 1.0, **dict.fromkeys(names, 3.0)}
+
+
+@pytest.mark.parametrize(("others", "code"), [(1, 0), (19, 0), (20, 75)])
+def test_who_is_always_overtaken_gives_up_in_the_end(
+    run: Run, monkeypatch: pytest.MonkeyPatch, database: PolicyDatabase, others: int, code: int
+) -> None:
+    overtaken = iter(range(others))
+    read = PolicyDatabase.entries
+
+    def overtake(self: PolicyDatabase, keys: Any = None) -> dict[str, Entry]:
+        found = read(self, keys)
+        for number in overtaken:
+            database.apply([PutEntry("bob@x.org", (("tag_level", float(number)),))])
+            break
+        return found
+
+    monkeypatch.setattr(PolicyDatabase, "entries", overtake)
+    assert run("policy", "set", "bob@x.org", "kill_level=1").code == code
+    mine = {"kill_level": 1.0} if code == 0 else {}
+    assert dict(read(database)["bob@x.org"].settings) == {**mine, "tag_level": others - 1.0}
 
 
 ODD = [
