@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -25,8 +26,10 @@ from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError
 from contentfilter.message import Message, Spool
 from contentfilter.printable import printable
+from contentfilter.verdict import Category
 
 _READ = 1 << 20
+_CATEGORIES = [category.word for category in sorted(Category, reverse=True)]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -166,6 +169,78 @@ async def _judge(config: Config, envelope: Envelope, message: Message) -> Any:
     finally:
         await box.close()
         await routes.close()
+
+
+@cli.command()
+@config_option
+@json_option
+@click.option("--rcpt", "rcpts", multiple=True, help="Only for this recipient; may be repeated. Default: all.")
+@click.argument("name", metavar="ID")
+def explain(path: Path | None, as_json: bool, name: str, rcpts: tuple[str, ...]) -> None:
+    """Say why a message fared as it did.
+
+    ID is the id in the mail log, or the queue id that the message had in Postfix before or after the filter. Shows the
+    findings, the score and the threshold, which entry set it, and what would have to change for another verdict.
+
+    Exit 66: neither the history nor the quarantine knows the message.
+    """
+    from contentfilter import past_commands  # noqa: PLC0415
+
+    config = load(path)
+    try:
+        past_commands.explain_message(config, name, rcpts, as_json=as_json)
+    except past_commands.CommandError as error:
+        fail(str(error), error.code)
+
+
+@cli.command()
+@config_option
+@json_option
+@click.option("--since", help="7d, 12h, 2026-11-21, 2026-11-21T08:00: nothing older.")
+@click.option("--category", "categories", multiple=True, type=click.Choice(_CATEGORIES), help="May be repeated.")
+@click.option("--limit", type=click.IntRange(1), help="Only so many, the newest.")
+@click.option("--changed", is_flag=True, help="Leave out messages that would fare as before.")
+def replay(
+    *,
+    path: Path | None,
+    as_json: bool,
+    since: str | None,
+    categories: tuple[str, ...],
+    limit: int | None,
+    changed: bool,
+) -> None:
+    """Judge quarantined messages again.
+
+    With the configuration that --config names, before it goes live, or with the present one. The quarantine is the one
+    that it names. Shows before and now for each recipient; nothing is sent, stored or changed.
+
+    Exit 0, also if there are differences; 75 if some messages could not be judged, as when a scanner is down.
+    """
+    from contentfilter import past_commands  # noqa: PLC0415
+    from quarantine.index import Query  # noqa: PLC0415
+
+    config = load(path)
+    maillog.set_up("stderr", "critical")  # what goes wrong stands with the message that it concerns
+    query = Query(
+        categories=frozenset(Category[word.upper()] for word in categories), since=_moment(since), until=time.time()
+    )
+    try:
+        with tempfile.TemporaryDirectory(prefix="contentfilter-replay-") as scratch:
+            status = past_commands.replay_quarantine(
+                _working_in(scratch, config), query, limit, changed=changed, as_json=as_json
+            )
+    except past_commands.CommandError as error:
+        fail(str(error), error.code)
+    raise SystemExit(status)
+
+
+def _moment(since: str | None) -> float | None:
+    from quarantine.moments import moment  # noqa: PLC0415
+
+    try:
+        return None if since is None else moment(since, time.time())
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--since") from error
 
 
 @cli.group("config")

@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contentfilter import maillog
+from contentfilter import history, maillog
 from contentfilter.config import Config
 from contentfilter.endpoint import Endpoint
 from contentfilter.errors import ConfigError
@@ -42,6 +42,8 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 """Seconds before a worker that died is started again; doubled each time it dies young."""
 YOUNG = 60.0
+EXPIRY_SECONDS = 3600.0
+"""How often the history is looked through for what is too old."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
@@ -115,6 +117,7 @@ class Supervisor:
     _slots: list[_Slot] = field(default_factory=list)
     _leaving: dict[int, float] = field(default_factory=dict)
     """Workers told to finish, with the time at which patience ends."""
+    _expiry_due: float = 0.0
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT. Returns the exit status.
@@ -135,6 +138,7 @@ class Supervisor:
             notify_systemd("READY=1")
             _log.info("ready: %d workers on %s", self.config.workers, ", ".join(self.config.listen.addresses))
         self._reap()
+        self._expire_history()
         while self._turn(signal.sigtimedwait(_SIGNALS, self._next_deadline())):
             pass
         return self._stop()
@@ -149,7 +153,18 @@ class Supervisor:
         self._reap()
         self._cut_the_late()
         self._fill()
+        self._expire_history()
         return True
+
+    def _expire_history(self) -> None:
+        """Now and then, whether mail comes or not."""
+        if time.monotonic() >= self._expiry_due:
+            self._expiry_due = time.monotonic() + EXPIRY_SECONDS
+            directory = self.config.state_directory / history.DIRECTORY
+            try:
+                history.expire(directory, self.config.history.keep_days, time.time())
+            except OSError as error:
+                _log.error("old files in %s cannot be deleted: %s", directory, error)
 
     def _next_deadline(self) -> float:
         now = time.monotonic()
@@ -272,6 +287,7 @@ class Supervisor:
             raise
         self._dismiss(old_slots, old_config.drain_timeout)
         self._close({one: sock for one, sock in old_sockets.items() if one not in sockets})
+        self._expiry_due = 0.0  # it may be kept for fewer days from now on
         if config.listen.unix_mode != old_config.listen.unix_mode:
             _change_modes(sockets, int(config.listen.unix_mode, 8))
 

@@ -53,13 +53,14 @@ _WORST_OF_INSPECTOR = {
 }
 """What an inspector that failed might have found. One that is not listed might have found anything."""
 
-_BYPASS_OF_INSPECTOR = {
+BYPASS_OF_INSPECTOR = {
     "clamd": "bypass_virus_checks",
     "spamd": "bypass_spam_checks",
     "banned": "bypass_banned_checks",
     "rules": "bypass_rule_checks",
     "header": "bypass_header_checks",
 }
+"""The setting by which a recipient does without an inspector."""
 
 _REJECTIONS = {
     Category.VIRUS: reply.REJECTED_VIRUS,
@@ -120,7 +121,7 @@ def wants(policy: Policy, inspector: str) -> bool:
     """Whether a recipient with this policy wants the inspector to look."""
     if inspector == "banned" and not policy.banned_rules:
         return False
-    key = _BYPASS_OF_INSPECTOR.get(inspector)
+    key = BYPASS_OF_INSPECTOR.get(inspector)
     return key is None or not getattr(policy, key)
 
 
@@ -151,7 +152,7 @@ class _Case:
 def decide(evidence: Evidence, effective: Effective, *, local: bool) -> Verdict:
     """The verdict for one recipient. local: whether `[domains] local` has the address."""
     policy = effective.policy
-    findings = tuple(finding for finding in evidence.findings if _concerns(finding, policy))
+    findings = tuple(finding for finding in evidence.findings if concerns(finding, policy))
     score = spam_score(findings, effective) if wants(policy, "spamd") else None
     case = _Case(findings, score, evidence, effective, is_local(policy, by_domain=local))
     verdict = _judged(case)
@@ -197,7 +198,8 @@ def _only_tried(verdict: Verdict) -> Verdict:
     )
 
 
-def _concerns(finding: Finding, policy: Policy) -> bool:
+def concerns(finding: Finding, policy: Policy) -> bool:
+    """Whether a finding counts for a recipient with this policy."""
     if finding.kind is Kind.UNCHECKED and policy.bypass_unchecked_checks:
         return False
     if finding.kind is Kind.SPAM and finding.user != policy.spam_user:

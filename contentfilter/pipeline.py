@@ -69,6 +69,14 @@ class Keeper(Interface):
         ...
 
 
+class Chronicle(Interface):
+    """What the journey needs of the history."""
+
+    def note(self, case: Case, outcomes: Sequence[Outcome]) -> None:
+        """Keep how a message fared, so that it can be explained. Never raises."""
+        ...
+
+
 class Opening(Interface):
     """What the journey needs of the box that containers are opened in."""
 
@@ -108,6 +116,7 @@ class Pipeline:
         quarantine: Keeper,
         *,
         box: Opening,
+        history: Chronicle | None = None,
     ) -> None:
         self._site = site
         self._policies = policies
@@ -116,6 +125,7 @@ class Pipeline:
         self._notifier = Notifier(next_hop)
         self._quarantine = quarantine
         self._box = box
+        self._history = history
 
     async def handle(self, envelope: Envelope, message: Message) -> tuple[Reply, ...]:
         """The journey. One reply per recipient for LMTP, exactly one for SMTP."""
@@ -138,6 +148,8 @@ class Pipeline:
         told = outcomes if envelope.protocol is Protocol.LMTP else as_told(outcomes, answers[0])
         self._notifier.post(mail_id, notices(case, told, self._site.hostname))  # 9
         maillog.judged(_facts(case), told, round((time.monotonic() - began) * 1000))  # 10
+        if self._history is not None:
+            self._history.note(case, told)
         return answers
 
     async def close(self) -> None:
@@ -374,6 +386,7 @@ def _facts(case: Case) -> maillog.Facts:
 
 def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verdict]]) -> Record:
     """What the quarantine keeps. A recipient to whom the message also passes has nothing left to be released."""
+    effective = dict(zip(case.envelope.recipients, case.effective, strict=True))
     withheld = tuple(
         Withheld(
             recipient,
@@ -382,6 +395,10 @@ def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verd
             verdict.reasons,
             State.DELIVERED if verdict.action is Action.PASS and item_id == case.mail_id else State.PENDING,
             next_hop=verdict.route.next_hop,
+            quarantine=verdict.quarantine,
+            score=verdict.score,
+            local=verdict.local,
+            effective=effective[recipient],
         )
         for recipient, verdict in recipients
     )
@@ -391,6 +408,7 @@ def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verd
         case.message,
         withheld,
         findings=case.evidence.findings,
+        on_failure=case.evidence.on_failure,
         score=case.score,
         subject=case.text("subject"),
         message_id=case.text("message-id"),

@@ -15,6 +15,7 @@ import uvloop
 from contentfilter.config import Config
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import InspectorError
+from contentfilter.history import DIRECTORY, History
 from contentfilter.inspectors import Inspector
 from contentfilter.inspectors.banned import BannedInspector
 from contentfilter.inspectors.clamd import ClamdInspector
@@ -56,7 +57,7 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     box = box_for(config)
     with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
         await box.start()
-    pipeline = pipeline_for(config, routes, box)
+    pipeline = pipeline_for(config, routes, box, history_for(config))
     listener = Listener(pipeline.handle, intake_settings(config), admit=pipeline.admit)
     named = zip(sockets, config.listen.addresses, strict=True)
     serving = [asyncio.create_task(listener.serve(sock, name)) for sock, name in named]
@@ -70,10 +71,17 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     await routes.close()
 
 
-def pipeline_for(config: Config, routes: Routes, box: Box) -> Pipeline:
-    """The journey, with everybody who has a part in it."""
+def pipeline_for(config: Config, routes: Routes, box: Box, history: History | None = None) -> Pipeline:
+    """The journey, with everybody who has a part in it. history: None where messages are only looked at."""
     quarantine = Quarantine(config.quarantine.directory, config.quarantine.database)
-    return Pipeline(site_for(config), policies_for(config), inspectors_for(config), routes, quarantine, box=box)
+    return Pipeline(
+        site_for(config), policies_for(config), inspectors_for(config), routes, quarantine, box=box, history=history
+    )
+
+
+def history_for(config: Config) -> History | None:
+    """Where it is noted how messages fared, if anywhere."""
+    return History(config.state_directory / DIRECTORY) if config.history.keep_days else None
 
 
 def box_for(config: Config) -> Box:

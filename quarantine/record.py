@@ -7,15 +7,18 @@ is searched for and can be rebuilt from the records.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
+from contentfilter.decision import OnFailure
 from contentfilter.envelope import Client, Envelope, Recipient
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.message import Message
+from contentfilter.policy.entry import Effective, Entry
+from contentfilter.stored import Entries, effective_of, effective_values, entry_of
 from contentfilter.verdict import Action, Category
 
 VERSION = 1
@@ -35,7 +38,8 @@ class Withheld:
     """One recipient for whom the item is kept, as a rule instead of delivery.
 
     changed_at: when the state last changed, seconds since the epoch; next_hop: where a release for this recipient
-    goes, "" for the site's next hop.
+    goes, "" for the site's next hop. quarantine: whether the verdict asked for the copy; score: the recipient's;
+    local: one of ours; effective: the settings that decided, None in records of older versions.
     """
 
     recipient: Recipient
@@ -45,6 +49,10 @@ class Withheld:
     state: State = State.PENDING
     changed_at: float | None = None
     next_hop: str = ""
+    quarantine: bool = True
+    score: float | None = None
+    local: bool = True
+    effective: Effective | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +60,8 @@ class Record:
     """One item. withheld is not empty.
 
     time: when the message came, seconds since the epoch; subject: decoded; size in bytes and digest (SHA-256, hex) of
-    the raw message; queue_id: Postfix's, "" if unknown; client, body, smtputf8, ret and envid: from the envelope, so
-    that a release uses the original one.
+    the raw message; queue_id: Postfix's, "" if unknown; client, body, smtputf8, ret, envid and listener: from the
+    envelope, so that a release uses the original one. on_failure: what a silent inspector meant, by inspector.
     """
 
     id: str
@@ -72,6 +80,8 @@ class Record:
     smtputf8: bool = False
     ret: str | None = None
     envid: str | None = None
+    listener: str = ""
+    on_failure: Mapping[str, OnFailure] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -82,6 +92,7 @@ class Record:
         withheld: tuple[Withheld, ...],
         *,
         findings: tuple[Finding, ...] = (),
+        on_failure: Mapping[str, OnFailure] | None = None,
         score: float | None = None,
         subject: str = "",
         message_id: str = "",
@@ -104,6 +115,8 @@ class Record:
             smtputf8=envelope.smtputf8,
             ret=envelope.ret,
             envid=envelope.envid,
+            listener=envelope.listener,
+            on_failure=on_failure or {},
         )
 
     @property
@@ -136,13 +149,17 @@ class Record:
             ret=self.ret,
             envid=self.envid,
             client=self.client,
+            listener=self.listener,
             received_at=self.time,
         )
 
     def to_mapping(self) -> dict[str, Any]:
         """The record as values that JSON knows, with the version of the form and with what follows from the rest."""
-        values = asdict(self)
-        values["withheld"] = [_withheld_values(one) for one in self.withheld]
+        entries = Entries()
+        values = asdict(replace(self, withheld=(), on_failure={}))
+        values["withheld"] = [_withheld_values(one, entries) for one in self.withheld]
+        values["entries"] = entries.values()
+        values["on_failure"] = {name: mode.value for name, mode in self.on_failure.items()}
         values["findings"] = [_finding_values(one) for one in self.findings]
         derived = {"date": iso_date(self.time), "category": self.category.word, "state": self.state.value}
         return {"version": VERSION, **derived, **values}
@@ -165,9 +182,10 @@ def iso_date(time: float) -> str:
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _withheld_values(one: Withheld) -> dict[str, Any]:
+def _withheld_values(one: Withheld, entries: Entries) -> dict[str, Any]:
     words = {"category": one.category.word, "action": one.action.value, "state": one.state.value}
-    return {**asdict(one), **words}
+    settings = None if one.effective is None else effective_values(one.effective, entries)
+    return {**asdict(replace(one, effective=None)), **words, "effective": settings}
 
 
 def _finding_values(one: Finding) -> dict[str, Any]:
@@ -180,8 +198,11 @@ def _finding_values(one: Finding) -> dict[str, Any]:
 def _record(values: Mapping[str, Any]) -> Record:
     if values["version"] != VERSION:
         raise ValueError(f"a quarantine record of version {values['version']!r}, this program reads {VERSION}")
-    rest = {key: value for key, value in values.items() if key not in {"version", "date", "category", "state"}}
-    rest["withheld"] = tuple(_withheld(one) for one in values["withheld"])
+    derived = {"version", "date", "category", "state", "entries"}
+    rest = {key: value for key, value in values.items() if key not in derived}
+    entries = [entry_of(one) for one in values.get("entries", ())]
+    rest["withheld"] = tuple(_withheld(one, entries) for one in values["withheld"])
+    rest["on_failure"] = {name: OnFailure(mode) for name, mode in values.get("on_failure", {}).items()}
     rest["findings"] = tuple(_finding(one) for one in values["findings"])
     rest["client"] = Client(**values["client"])
     record = Record(**rest)
@@ -190,7 +211,7 @@ def _record(values: Mapping[str, Any]) -> Record:
     return record
 
 
-def _withheld(values: Mapping[str, Any]) -> Withheld:
+def _withheld(values: Mapping[str, Any], entries: Sequence[Entry]) -> Withheld:
     recipient = dict(values["recipient"])
     recipient["notify"] = tuple(recipient["notify"])
     return Withheld(
@@ -200,7 +221,12 @@ def _withheld(values: Mapping[str, Any]) -> Withheld:
         reasons=tuple(values["reasons"]),
         state=State(values["state"]),
         changed_at=values["changed_at"],
-        next_hop=values.get("next_hop", ""),  # not in records of the first version
+        # Not in records of earlier versions:
+        next_hop=values.get("next_hop", ""),
+        quarantine=values.get("quarantine", True),
+        score=values.get("score"),
+        local=values.get("local", True),
+        effective=effective_of(settings, entries) if (settings := values.get("effective")) is not None else None,
     )
 
 

@@ -16,6 +16,7 @@ from contentfilter.decision import OnFailure
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import InspectorError
 from contentfilter.finding import Finding, Kind
+from contentfilter.history import History
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import NextHop, NextHopSettings
@@ -165,6 +166,7 @@ async def journey(
     keeper: Quarantine | None = None,
     box: Opening | None = None,
     policies: Policies | None = None,
+    history: History | None = None,
     own: Mapping[str, Policy] = MappingProxyType({}),
 ) -> AsyncIterator[Journey]:
     """A journey for the time of the block. patience: seconds for each wait on the next hop; own: further policies."""
@@ -187,7 +189,7 @@ async def journey(
         )
         next_hop = NextHop(settings)
         routes = Routes(next_hop, lambda address: NextHop(replace(settings, address=address)))
-        pipeline = Pipeline(site, policies, inspectors, routes, quarantine, box=box or Unopened())
+        pipeline = Pipeline(site, policies, inspectors, routes, quarantine, box=box or Unopened(), history=history)
         async with open_door(directory, pipeline.handle, admit=pipeline.admit, patience=5.0) as door:
             yield Journey(door, hop, quarantine, next_hop)
         await pipeline.close()

@@ -195,6 +195,14 @@ class Quarantine(Table):
     )
 
 
+class History(Table):
+    """What contentfilter explain knows of messages that are not in quarantine."""
+
+    keep_days: int = Field(
+        default=7, ge=0, le=36500, description="days of history below state_directory; 0: none is kept"
+    )
+
+
 class Header(Table):
     """Which of the bad-header tests are made."""
 
@@ -278,6 +286,7 @@ class Config(Table):
     list: Mapping[OwnerKey, ListTable] = Field(default={}, description="senders by recipient")
     bank: Mapping[BankName, BankTable] = Field(default={}, description="settings by the way mail comes")
     quarantine: Quarantine = Quarantine()
+    history: History = History()
     log: Log = Log()
 
     _file_of: dict[str, str] = PrivateAttr(default_factory=dict)

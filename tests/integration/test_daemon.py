@@ -20,6 +20,7 @@ import pytest
 
 from contentfilter import config, daemon
 from contentfilter.daemon import Supervisor
+from contentfilter.handled import Handled
 from demo.neighbours.daemon import Daemon, free_port
 from demo.neighbours.filter import Filter
 from tests.fakes.next_hop import FakeNextHop, Hold
@@ -123,6 +124,30 @@ async def test_a_bad_file_keeps_the_old_configuration(running: Filter) -> None:
     assert "[policy.default] kil_level: unknown key; did you mean kill_level?" in line
     assert workers(running) == before
     (await asyncio.to_thread(send, running.port)).close()
+
+
+async def test_workers_note_what_they_handled_and_the_supervisor_deletes_what_is_old(
+    hop: FakeNextHop, tmp_path: Path
+) -> None:
+    directory = tmp_path / "filter" / "state" / "history"
+    directory.mkdir(parents=True)
+    (directory / "2020-01-01.jsonl").write_text("old\n")
+    service = Filter(tmp_path / "filter", next_hop_port=int(hop.address.rpartition(":")[2]), settings=NO_SCANNERS)
+    await asyncio.to_thread(service.start)
+    await wait_for(lambda: not (directory / "2020-01-01.jsonl").exists())
+    for _ in range(6):
+        with await asyncio.to_thread(send, service.port):
+            pass
+    lines = [line for path in directory.iterdir() for line in path.read_bytes().splitlines()]
+    assert [Handled.from_line(line).groups[0].recipients for line in lines] == [("b@example.org",)] * 6
+    # Without a history there is none, not even the old one.
+    service.configure({**NO_SCANNERS, "history": {"keep_days": 0}})
+    service.reload()
+    await wait_for(lambda: not list(directory.iterdir()))
+    with await asyncio.to_thread(send, service.port):
+        pass
+    assert not list(directory.iterdir())
+    await asyncio.to_thread(service.stop)
 
 
 async def test_workers_that_are_killed_are_replaced_and_no_connection_is_refused(running: Filter) -> None:

@@ -20,12 +20,15 @@ contentfilter.rules
 contentfilter.unpack
 contentfilter.policy contentfilter.inspectors
 contentfilter.score contentfilter.decision contentfilter.outcome contentfilter.fields contentfilter.config
+contentfilter.stored contentfilter.basis contentfilter.counterfactual contentfilter.explanation
 contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.routes
 contentfilter.delivery_report contentfilter.maillog
 quarantine
-contentfilter.case contentfilter.notice contentfilter.notifier
+contentfilter.case contentfilter.notice contentfilter.notifier contentfilter.handled contentfilter.history
 contentfilter.pipeline
 contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.dump contentfilter.presentation
+contentfilter.hindsight contentfilter.explanation_view contentfilter.replay contentfilter.replay_view
+contentfilter.past_commands
 contentfilter.command contentfilter.commands
 contentfilter.cli quarantine.cli
 contentfilter.__main__ quarantine.__main__
@@ -40,6 +43,8 @@ PURE = (
     *("contentfilter.inspectors.banned_", "contentfilter.policy.settings", "contentfilter.policy.lists"),
     *("contentfilter.policy.banks", "contentfilter.policy.forms", "contentfilter.policy.exchange"),
     *("contentfilter.policy.describe", "contentfilter.policy.explained"),
+    *("contentfilter.stored", "contentfilter.basis"),
+    *("contentfilter.counterfactual", "contentfilter.explanation"),
 )
 IO = {"asyncio", "socket", "subprocess", "selectors", "ssl", "multiprocessing", "threading"}
 

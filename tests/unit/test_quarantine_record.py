@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contentfilter.decision import OnFailure
 from contentfilter.envelope import Client, Recipient
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.mail_id import is_id, new_id
+from contentfilter.policy.entry import Effective, Entry, merged
+from contentfilter.policy.lists import Effect, ListEntry
 from contentfilter.verdict import Action, Category
 from quarantine.record import Record, State, Withheld
 from tests.unit.quarantine_items import make, withheld
@@ -17,6 +20,8 @@ from tests.unit.quarantine_items import make, withheld
 TEXT = st.text(st.characters(codec=None), max_size=20)  # surrogates included: undecodable bytes look like that
 OPTIONAL = st.none() | TEXT
 NUMBER = st.floats(allow_nan=False)
+ENTRY = Entry("sql", "bob@example.org", (("kill_level", float("inf")), ("spam_action", Action.REJECT)))
+LISTING = ListEntry("sql", "@.", "@y.example", Effect.SCORE, -2.0)
 RECORDS = st.builds(
     Record,
     id=st.builds(new_id),
@@ -31,6 +36,10 @@ RECORDS = st.builds(
             reasons=st.lists(TEXT, max_size=3).map(tuple),
             state=st.sampled_from(State),
             changed_at=st.none() | NUMBER,
+            quarantine=st.booleans(),
+            score=st.none() | NUMBER,
+            local=st.booleans(),
+            effective=st.none() | st.just(Effective(merged((ENTRY,)), (ENTRY,), LISTING)),
         ),
         min_size=1,
         max_size=3,
@@ -62,6 +71,8 @@ RECORDS = st.builds(
     smtputf8=st.booleans(),
     ret=OPTIONAL,
     envid=OPTIONAL,
+    listener=TEXT,
+    on_failure=st.dictionaries(TEXT, st.sampled_from(OnFailure)),
 )
 
 

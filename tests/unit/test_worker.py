@@ -72,3 +72,10 @@ async def test_the_delimiter_is_the_sites(tmp_path: Path) -> None:
     policies = worker.policies_for(config.parse(f'state_directory = "{tmp_path}"\n{text}', "test"))
     assert (await policies.of("bob-lists@example.org")).policy.kill_level == 1.5
     assert (await policies.of("bob+lists@example.org")).policy.kill_level != 1.5
+
+
+def test_history_is_below_the_state_directory_or_there_is_none() -> None:
+    on = worker.history_for(config.parse('state_directory = "/srv/filter"', "test"))
+    assert on is not None
+    assert on._directory == Path("/srv/filter/history")
+    assert worker.history_for(config.parse("[history]\nkeep_days = 0", "test")) is None

@@ -1,0 +1,98 @@
+"""What a verdict is made of, and the ways to alter it. Pure: an altered basis is another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from contentfilter.decision import Evidence, OnFailure, concerns, decide, wants
+from contentfilter.finding import Finding, Kind
+from contentfilter.policy.entry import Effective
+from contentfilter.policy.lists import ListEntry
+from contentfilter.policy.settings import Policy
+from contentfilter.score import SpamScore, spam_score
+from contentfilter.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a verdict is made of.
+
+    other_sets: sets of banned rules that the message was compared with for other recipients: what follows from them
+    is known, even if it is nothing.
+    """
+
+    evidence: Evidence
+    effective: Effective
+    other_sets: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def policy(self) -> Policy:
+        """The settings."""
+        return self.effective.policy
+
+    @property
+    def score(self) -> SpamScore | None:
+        """As the decision has it."""
+        if not wants(self.policy, "spamd"):
+            return None
+        return spam_score(self.findings, self.effective)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Those that concern the recipient."""
+        return tuple(one for one in self.evidence.findings if concerns(one, self.policy))
+
+    def judged(self, *, local: bool) -> Verdict:
+        """The verdict."""
+        return decide(self.evidence, self.effective, local=local)
+
+
+Alter = Callable[[Basis], Basis]
+
+
+def with_setting(key: str, value: object) -> Alter:
+    """Another value of a setting."""
+
+    def apply(basis: Basis) -> Basis:
+        policy = basis.policy.model_copy(update={key: value})
+        return replace(basis, effective=replace(basis.effective, policy=policy))
+
+    return apply
+
+
+def listed(entry: ListEntry | None) -> Alter:
+    """Another list entry decides, or none."""
+    return lambda basis: replace(basis, effective=replace(basis.effective, listing=entry))
+
+
+def without(findings: frozenset[Finding]) -> Alter:
+    """These findings are not there."""
+
+    def apply(basis: Basis) -> Basis:
+        rest = tuple(one for one in basis.evidence.findings if one not in findings)
+        return replace(basis, evidence=replace(basis.evidence, findings=rest))
+
+    return apply
+
+
+def scored(more: float) -> Alter:
+    """So many points more, of the scanner, or of the first rule that gives any."""
+
+    def apply(basis: Basis) -> Basis:
+        spam = [one for one in basis.findings if one.kind is Kind.SPAM] or [one for one in basis.findings if one.score]
+        findings = basis.evidence.findings
+        moved = tuple(replace(one, score=one.score + more) if one in spam[:1] else one for one in findings)
+        return replace(basis, evidence=replace(basis.evidence, findings=moved))
+
+    return apply
+
+
+def on_failure(inspector: str, mode: OnFailure) -> Alter:
+    """What it means if an inspector cannot answer."""
+
+    def apply(basis: Basis) -> Basis:
+        modes = {**(basis.evidence.on_failure or {}), inspector: mode}
+        return replace(basis, evidence=replace(basis.evidence, on_failure=modes))
+
+    return apply
