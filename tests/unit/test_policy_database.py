@@ -198,6 +198,7 @@ def test_columns_of_the_wrong_type_are_errors(path: Path, url: str) -> None:
         ("nonsense", "cannot be used"),
         ("oracle9://x", "cannot be used"),
         ("postgresql://u:secret@h:port/x", "cannot be used"),
+        ("postgresql+pg8000://u:secret@h/x", r"install contentfilter\[postgresql\] for its driver"),
         ("sqlite://", "sqlite:////path"),
         ("sqlite:///:memory:", "sqlite:////path"),
         ("sqlite:///file:/tmp/x?uri=true&mode=ro", "sqlite:////path"),
