@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import io
 import os
 import sys
 import tempfile
@@ -12,53 +12,34 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import click
 
 from contentfilter import config as configuration
 from contentfilter import maillog
+from contentfilter.command import config_option, fail, json_option, load, print_json
+from contentfilter.commands.completion import completion, use_our_bash
+from contentfilter.commands.groups import lists_group, policy_group
 from contentfilter.config import Config
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
-from contentfilter.errors import ConfigError, FilterError
+from contentfilter.errors import FilterError
 from contentfilter.message import Message, Spool
+from contentfilter.printable import printable
 from contentfilter.verdict import Category
 
 _READ = 1 << 20
 _CATEGORIES = [category.word for category in sorted(Category, reverse=True)]
-
-config_option = click.option(
-    "--config",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Configuration file; else $CONTENTFILTER_CONFIG, else /etc/contentfilter/contentfilter.toml.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-
-
-def fail(message: str, status: int) -> NoReturn:
-    """Say what is wrong and leave."""
-    click.echo(f"contentfilter: {message}", err=True)
-    raise SystemExit(status)
-
-
-def load(path: Path | None) -> Config:
-    """The configuration, or a clear end."""
-    try:
-        return configuration.load(configuration.path_in_use(path))
-    except ConfigError as error:
-        fail(str(error), os.EX_CONFIG)
-
-
-def print_json(values: Any) -> None:
-    """One JSON document on stdout. ASCII only, so that nothing in it drives a terminal."""
-    click.echo(json.dumps(values, indent=2, allow_nan=False))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("contentfilter"), prog_name="contentfilter")
 def cli() -> None:
     """A mail content filter behind Postfix."""
+
+
+for command in (policy_group, lists_group, completion):
+    cli.add_command(command)
 
 
 @cli.command()
@@ -162,7 +143,13 @@ def _working_in(scratch: str, config: Config) -> Config:
     """For those who may not write to the daemon's directory, or have none yet. Helpers of root are somebody else."""
     directory = Path(scratch)
     directory.chmod(0o711)
-    return config.model_copy(update={"state_directory": directory})
+    update: dict[str, Any] = {"state_directory": directory}
+    usual = f"sqlite:///{config.state_directory / 'policy.sqlite'}"
+    if config.policies.database == usual and not config.state_directory.exists():
+        # Where the daemon never ran nobody can have set anything; for the daemon itself it would be an error.
+        database = f"sqlite:///{directory / 'policy.sqlite'}"
+        update["policies"] = config.policies.model_copy(update={"database": database})
+    return config.model_copy(update=update)
 
 
 def _spooled(file: BinaryIO, scratch: str) -> Message:
@@ -329,13 +316,13 @@ def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> Non
 
 def main() -> None:
     """Run the command; no traceback for what a user or the system can put right."""
+    use_our_bash()
     try:
         cli.main(prog_name="contentfilter", standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        raise SystemExit(os.EX_USAGE) from None
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(printable(shown.getvalue(), keep="\n"), err=True, nl=False)
         raise SystemExit(os.EX_NOINPUT if isinstance(error, click.FileError) else os.EX_USAGE) from None
     except (click.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None

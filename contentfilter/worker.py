@@ -27,7 +27,11 @@ from contentfilter.intake.settings import IntakeSettings
 from contentfilter.mime import Limits
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Pipeline, Site
-from contentfilter.policy.lookup import Policies, Ways
+from contentfilter.policy.amavis import AmavisSource
+from contentfilter.policy.amavis_database import AmavisDatabase
+from contentfilter.policy.database import PolicyDatabase
+from contentfilter.policy.lookup import Policies, PolicySource, Ways
+from contentfilter.policy.sql import SqlSource
 from contentfilter.policy.toml import TomlSource
 from contentfilter.routes import Routes
 from contentfilter.unpack.box import Box, BoxSettings
@@ -129,7 +133,30 @@ def policies_for(config: Config) -> Policies:
     """Where recipients' settings come from."""
     domains = config.domains
     ways = Ways(domains.recipient_delimiter, case_sensitive=domains.case_sensitive)
-    return Policies(config.default_policy, [TomlSource(config.entries, config.listed)], ways=ways, banks=config.banks)
+    table = config.policies
+    sources: list[PolicySource] = [SqlSource(policy_database_for(config), timeout=table.timeout)]
+    if table.amavis_database:
+        sources.append(
+            AmavisSource(
+                amavis_database_for(config),
+                local=LocalDomains(domains.local),
+                delimiter=domains.recipient_delimiter,
+                cache_seconds=table.cache_seconds,
+                timeout=table.timeout,
+            )
+        )
+    sources.append(TomlSource(config.entries, config.listed))
+    return Policies(config.default_policy, sources, ways=ways, banks=config.banks)
+
+
+def policy_database_for(config: Config) -> PolicyDatabase:
+    """The database of settings and lists."""
+    return PolicyDatabase(config.policies.database, timeout=config.policies.timeout)
+
+
+def amavis_database_for(config: Config) -> AmavisDatabase:
+    """The amavis database that is read as well."""
+    return AmavisDatabase(config.policies.amavis_database, timeout=config.policies.timeout)
 
 
 def inspectors_for(config: Config) -> tuple[Inspector, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import (
     BaseModel,
@@ -13,21 +13,7 @@ from pydantic import (
 
 from contentfilter.config.tree import Config
 from contentfilter.config.values import quoted
-
-_PLAIN_WORDS = {
-    "tuple_type": 'must be a list such as ["a", "b"]',
-    "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
-    "dict_type": "must be a table",
-    "mapping_type": "must be a table",
-    "string_type": 'must be a text in quotes ("")',
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "too_short": "must not be empty",
-    "missing": "must be given",
-}
-"""Our words for what pydantic says in Python's."""
+from contentfilter.policy import forms
 
 
 def first_error(error: ValidationError) -> str:
@@ -39,12 +25,7 @@ def first_error(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         *tables, key = [str(step) for step in first["loc"]]
         return f"{place}: unknown key{_nearest(key, tables)}"
-    problem = _PLAIN_WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-    return f"{place}: {problem[0].lower()}{problem[1:]}" + (f", not {first['input']!r}" if _shows(first) else "")
-
-
-def _shows(details: Any) -> bool:
-    return details["type"] != "value_error" and isinstance(details["input"], str | int | float | bool)
+    return f"{place}: {forms.problem_of(dict(first))}"
 
 
 def _place(steps: Sequence[str | int]) -> str:

@@ -21,6 +21,7 @@ from contentfilter.config.values import (
     Table,
     as_tuple,
     expiry,
+    expiry_of_lists,
 )
 from contentfilter.policy.keys import canonical_key
 from contentfilter.policy.lists import canonical_subject, checked_score
@@ -81,8 +82,9 @@ class ListTable(Table):
     score: Mapping[ListSubject, Annotated[float, AfterValidator(checked_score)]] = Field(
         default={}, description="added to the spam score, such as {'@news.example' = -2.0}"
     )
-    expires: Annotated[float | None, BeforeValidator(expiry)] = Field(
-        default=None, description="the last day, or the moment, at which the table applies"
+    expires: Annotated[float | Mapping[ListSubject, float] | None, BeforeValidator(expiry_of_lists)] = Field(
+        default=None,
+        description="the last day, or the moment, at which the table applies; or a table of them by subject",
     )
 
     @model_validator(mode="after")
@@ -91,7 +93,14 @@ class ListTable(Table):
         for subject, count in subjects.items():
             if count > 1:
                 raise ValueError(f'"{subject}" stands here more than once')
+        for subject in self.expires if isinstance(self.expires, Mapping) else ():
+            if subject not in subjects:
+                raise ValueError(f'expires: "{subject}" stands neither in allow nor in deny nor in score')
         return self
+
+    def expiry_of(self, subject: str) -> float | None:
+        """When the entry about this subject ends, in seconds since the epoch; None: never."""
+        return self.expires.get(subject) if isinstance(self.expires, Mapping) else self.expires
 
 
 class BankTable(Table):

@@ -57,8 +57,11 @@ def _plain_entry(key: str, entry: object) -> Any:
 
 def _set_values(entry: BaseModel) -> dict[str, Any]:
     values = {name: _plain_value(getattr(entry, name)) for name in sorted(entry.model_fields_set)}
-    if isinstance(values.get("expires"), float):
-        values["expires"] = datetime.fromtimestamp(values["expires"], UTC)
+    ends = values.get("expires")
+    if isinstance(ends, float):
+        values["expires"] = datetime.fromtimestamp(ends, UTC)
+    elif isinstance(ends, dict):
+        values["expires"] = {subject: datetime.fromtimestamp(end, UTC) for subject, end in ends.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 

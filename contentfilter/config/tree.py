@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -299,14 +299,17 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _sets_are_there(self) -> Config:
-        known = {DEFAULT, *self.banned.set}
         policies: dict[str, Policy] = {f"[policy.{quoted(key)}]": table for key, table in self.policy.items()}
         policies |= {f"[bank.{quoted(key)}.policy]": table.policy for key, table in self.bank.items()}
         for place, policy in policies.items():
-            for name in policy.banned_rules:
-                if name not in known:
-                    raise ValueError(f"{place} banned_rules: {no_such_set(name, known)}")
+            if problem := self.objection(policy.banned_rules):
+                raise ValueError(f"{place} banned_rules: {problem}")
         return self
+
+    def objection(self, banned_rules: Sequence[str]) -> str:
+        """What is wrong with names of sets of banned rules; "" if all of them are there."""
+        known = {DEFAULT, *self.banned.set}
+        return next((no_such_set(name, known) for name in banned_rules if name not in known), "")
 
     @property
     def default_policy(self) -> Entry:
@@ -332,11 +335,11 @@ class Config(Table):
             owner = canonical_key(key, case_sensitive=self.domains.case_sensitive)
             source = self._source("list", key)
             for subject in table.allow:
-                yield ListEntry(source, owner, subject, Effect.ALLOW, expires=table.expires)
+                yield ListEntry(source, owner, subject, Effect.ALLOW, expires=table.expiry_of(subject))
             for subject in table.deny:
-                yield ListEntry(source, owner, subject, Effect.DENY, expires=table.expires)
+                yield ListEntry(source, owner, subject, Effect.DENY, expires=table.expiry_of(subject))
             for subject, score in table.score.items():
-                yield ListEntry(source, owner, subject, Effect.SCORE, score, table.expires)
+                yield ListEntry(source, owner, subject, Effect.SCORE, score, table.expiry_of(subject))
 
     @property
     def banks(self) -> tuple[Bank, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from contentfilter import endpoint
 from contentfilter.decision import OnFailure
 from contentfilter.inspectors.header import HeaderTest
+from contentfilter.policy import forms
 from contentfilter.policy.settings import enum_by_value
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -71,13 +71,12 @@ def _domain(value: str) -> str:
 
 def expiry(value: object) -> object:
     """A date counts to its end, in local time; so does a date and time without an offset."""
-    if isinstance(value, datetime):
-        return value.timestamp()
-    if isinstance(value, date):
-        return (datetime.combine(value, time()) + timedelta(days=1)).timestamp()
-    if value is None or isinstance(value, float):
-        return value
-    raise ValueError("must be a date such as 2026-12-31, without quotes")
+    return None if value is None else forms.expiry(value)
+
+
+def expiry_of_lists(value: object) -> object:
+    """The same, or a table of them."""
+    return {subject: expiry(one) for subject, one in value.items()} if isinstance(value, dict) else expiry(value)
 
 
 def quoted(table: str) -> str:

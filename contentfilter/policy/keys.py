@@ -62,3 +62,20 @@ def canonical_key(key: str, *, case_sensitive: bool = False) -> str:
         )
     local = local if case_sensitive else local.lower()
     return f"{local}@{canonical_domain(domain)}" if domain else local
+
+
+def written_key(key: str) -> str:
+    """A canonical key as people write it, which :func:`canonical_key` understands: a bare user is "user@"."""
+    return key if split_address(key)[1] else f"{key}@"
+
+
+def stored_key(text: str, *, case_sensitive: bool = False) -> str:
+    """The canonical key for an entry of a database. Raises ValueError that says what would be right."""
+    if text.strip() == "default":
+        raise ValueError(
+            'is [policy.default] of the configuration file: write "@." for everybody, '
+            'or "default@" for the user of that name'
+        )
+    if not text.isprintable():
+        raise ValueError("must not have control or format characters, nor bytes that are not UTF-8")
+    return canonical_key(text, case_sensitive=case_sensitive)

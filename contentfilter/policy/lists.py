@@ -11,6 +11,7 @@ The most specific owner decides, and of one owner's entries the most specific su
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -133,11 +134,36 @@ def canonical_subject(text: str) -> str:
         raise ValueError(_WHAT_IS_RIGHT.format(text)) from None
 
 
+def stored_subject(text: str) -> str:
+    """The canonical subject for an entry of a database. Raises ValueError that says what would be right."""
+    if not text.isprintable():
+        raise ValueError("must not have control or format characters, nor bytes that are not UTF-8")
+    return canonical_subject(text)
+
+
 def checked_score(value: float) -> float:
     """A score that can be added. Raises ValueError for what is not a finite number."""
     if not math.isfinite(value):
         raise ValueError(f"must be a finite number, not {value}")
     return value
+
+
+def effect_of(text: str) -> tuple[Effect, float]:
+    """What somebody typed: allow, deny, or a score. Raises ValueError that says what would be right."""
+    word = text.strip().lower()
+    if word in (Effect.ALLOW.value, Effect.DENY.value):
+        return Effect(word), 0.0
+    try:
+        return Effect.SCORE, checked_score(float(word))
+    except ValueError:
+        close = difflib.get_close_matches(word, (Effect.ALLOW.value, Effect.DENY.value), n=1)
+        advice = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"must be allow, deny, or a finite score such as -2.0, not {text!r}{advice}") from None
+
+
+def effect_text(entry: ListEntry) -> str:
+    """The effect as text that :func:`effect_of` understands."""
+    return repr(entry.score) if entry.effect is Effect.SCORE else entry.effect.value
 
 
 def deciding(listed: Sequence[ListEntry], now: float) -> ListEntry | None:

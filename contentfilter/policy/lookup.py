@@ -29,6 +29,10 @@ class PolicySource(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of connections and threads."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Ways:
@@ -84,6 +88,11 @@ class Policies:
         """The settings of one recipient. Raises PolicyError."""
         envelope = envelope or Envelope("", ())
         return (await self.of_all(_with_recipient(envelope, address)))[0]
+
+    def close(self) -> None:
+        """Let the sources go that hold something."""
+        for source in self._sources:
+            source.close()
 
     def _entries(
         self, above: Sequence[Entry], found: Sequence[Found], now: float

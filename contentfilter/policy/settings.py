@@ -138,7 +138,9 @@ class Policy(BaseModel):
     spam_subject_tag3: FieldText = Field(
         default="", description="put before the Subject from tag3_level on; empty: spam_subject_tag2"
     )
-    spam_user: str = Field(default="", description="whose SpamAssassin preferences apply; empty: [spamassassin] user")
+    spam_user: FieldText = Field(
+        default="", description="whose SpamAssassin preferences apply; empty: [spamassassin] user"
+    )
 
     virus_action: ActionKey = Field(default=Action.DISCARD, description="what to do with a virus")
     banned_action: ActionKey = Field(default=Action.DISCARD, description="what to do with a banned attachment")

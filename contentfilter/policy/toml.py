@@ -33,3 +33,6 @@ class TomlSource:
             )
             for keys in recipients
         ]
+
+    def close(self) -> None:
+        """Nothing is held."""

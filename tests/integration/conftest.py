@@ -16,6 +16,7 @@ import uvloop
 from demo.neighbours.clamd import Clamd
 from demo.neighbours.postfix import Postfix
 from demo.neighbours.spamd import Spamd
+from tests.postgresql import PostgreSQL
 
 ENVELOPE_RULES = """
 header SAW_OURS EnvelopeFrom =~ /^ada@/
@@ -61,6 +62,23 @@ def bare_spamd(open_directory: Path) -> Iterator[Spamd]:
     directory = open_directory / "spamd-bare"
     directory.mkdir()
     with Spamd(directory, options=ENVELOPE_RULES, snippet=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgresql(open_directory: Path) -> Iterator[PostgreSQL]:
+    """A real PostgreSQL, on a Unix socket."""
+    directory = open_directory / "postgresql"
+    directory.mkdir()
+    with PostgreSQL(directory) as running:
+        yield running
+
+
+@pytest.fixture
+def own_postgresql(open_directory: Path) -> Iterator[PostgreSQL]:
+    """Another one, for a test that does it harm."""
+    directory = Path(tempfile.mkdtemp(prefix="postgresql-", dir=open_directory))
+    with PostgreSQL(directory) as running:
         yield running
 
 

@@ -163,8 +163,8 @@ def test_a_domain_without_its_at_sign_is_refused_with_a_hint(key: str) -> None:
     )
 
 
-async def test_a_bare_user_with_a_dot_is_found() -> None:
-    got = config.parse('[policy."First.Last@"]\nkill_level = 3', "f")
+async def test_a_bare_user_with_a_dot_is_found(tmp_path: Path) -> None:
+    got = config.parse(f'state_directory = "{tmp_path}"\n[policy."First.Last@"]\nkill_level = 3', "f")
     policies = worker.policies_for(got)
     assert (await policies.of("first.last@any.example")).policy.kill_level == 3.0
     assert (await policies.of("last@any.example")).policy.kill_level == 6.9
@@ -201,6 +201,37 @@ def test_where_settings_have_defaults_of_their_own_they_are_those_of_the_configu
     assert spamd["timeout"].default == got.spamassassin.timeout
     assert spamd["size_limit"].default == got.spamassassin.size_limit
     assert inspect.signature(ClamdInspector).parameters["timeout"].default == got.clamav.timeout
+
+
+LISTS = """
+[list."bob@example.org"]
+allow = ["alice@example.com", "@Example.NET"]
+score = { "@news.example" = -2.0 }
+expires = { "@example.net" = 2030-12-31T12:00:00Z, "@news.example" = 2031-01-01T00:00:00Z }
+[bank.outgoing]
+local_source = true
+policy = { spam_action = "reject" }
+"""
+
+
+def test_each_subject_of_a_list_may_end_at_its_own_time() -> None:
+    listed = {one.subject: one.expires for one in config.parse(LISTS, "x").listed}
+    assert listed == {"alice@example.com": None, "@example.net": 1924948800.0, "@news.example": 1924992000.0}
+
+
+def test_an_end_of_what_is_not_listed_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r'expires: "carol@" stands neither in allow nor in deny nor in score$'):
+        config.parse('[list."@."]\nallow = ["bob@"]\nexpires = { "carol@" = 2030-12-31 }', "x")
+
+
+def test_lists_and_banks_are_shown_as_they_were_written() -> None:
+    """A bank sets what it names: shown with every default it would seem to set them all."""
+    shown = tomllib.loads(config.show(config.parse(LISTS, "x")))
+    assert shown["list"]["bob@example.org"]["score"] == {"@news.example": -2.0}
+    assert shown["bank"]["outgoing"]["policy"] == {"spam_action": "reject"}
+    assert list(config.parse(config.show(config.parse(LISTS, "x")), "y").listed) == list(
+        config.parse(LISTS, "x").listed
+    )
 
 
 POLICY_TOML = """

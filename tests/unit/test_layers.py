@@ -30,6 +30,7 @@ contentfilter.pipeline
 contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.dump contentfilter.presentation
 contentfilter.hindsight contentfilter.explanation_view contentfilter.replay contentfilter.replay_view
 contentfilter.past_commands
+contentfilter.command contentfilter.commands
 contentfilter.cli quarantine.cli
 contentfilter.__main__ quarantine.__main__
 """
@@ -41,7 +42,9 @@ PURE = (
     *("contentfilter.mime", "contentfilter.rules", "contentfilter.decision", "contentfilter.score"),
     *("contentfilter.outcome", "contentfilter.folding", "contentfilter.fields", "contentfilter.notice"),
     *("contentfilter.inspectors.banned_", "contentfilter.policy.settings", "contentfilter.policy.lists"),
-    *("contentfilter.policy.banks", "contentfilter.stored", "contentfilter.basis"),
+    *("contentfilter.policy.banks", "contentfilter.policy.forms", "contentfilter.policy.exchange"),
+    *("contentfilter.policy.describe", "contentfilter.policy.explained"),
+    *("contentfilter.stored", "contentfilter.basis"),
     *("contentfilter.counterfactual", "contentfilter.explanation"),
 )
 IO = {"asyncio", "socket", "subprocess", "selectors", "ssl", "multiprocessing", "threading"}

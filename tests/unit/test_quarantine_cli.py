@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from contentfilter.cli import cli as contentfilter_cli
 from contentfilter.cli import config_group
+from contentfilter.commands.groups import lists_group, policy_group
 from contentfilter.message import Message
 from contentfilter.printable import printable
 from contentfilter.verdict import Action, Category
@@ -564,7 +565,9 @@ def test_the_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [cli, contentfilter_cli, config_group], ids=["quarantine", "contentfilter", "config"]
+    "command",
+    [cli, contentfilter_cli, config_group, policy_group, lists_group],
+    ids=["quarantine", "contentfilter", "config", "policy", "lists"],
 )
 def test_the_help_of_a_group_says_each_thing_to_its_end(command: click.Group) -> None:
     shown = CliRunner().invoke(command, ["--help"]).stdout
@@ -572,7 +575,8 @@ def test_the_help_of_a_group_says_each_thing_to_its_end(command: click.Group) ->
 
 
 def test_options_that_all_commands_share_are_described_alike() -> None:
-    commands = [*cli.commands.values(), *contentfilter_cli.commands.values(), *config_group.commands.values()]
+    groups = [cli, contentfilter_cli, config_group, policy_group, lists_group]
+    commands = [command for group in groups for command in group.commands.values()]
     options = [one for command in commands for one in command.params if isinstance(one, click.Option)]
     for name in ("as_json", "path"):
         assert len({one.help for one in options if one.name == name}) == 1

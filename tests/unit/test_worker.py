@@ -67,9 +67,9 @@ def test_the_way_in() -> None:
     assert (settings.max_recipients, settings.max_connections, settings.max_message_size) == (123, 7, 99)
 
 
-async def test_the_delimiter_is_the_sites() -> None:
+async def test_the_delimiter_is_the_sites(tmp_path: Path) -> None:
     text = '[domains]\nrecipient_delimiter = "-"\n[policy."bob@example.org"]\nkill_level = 1.5'
-    policies = worker.policies_for(config.parse(text, "test"))
+    policies = worker.policies_for(config.parse(f'state_directory = "{tmp_path}"\n{text}', "test"))
     assert (await policies.of("bob-lists@example.org")).policy.kill_level == 1.5
     assert (await policies.of("bob+lists@example.org")).policy.kill_level != 1.5
 

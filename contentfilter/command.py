@@ -1,0 +1,52 @@
+"""What the commands of `contentfilter` share: options, the configuration, JSON, and the ways to end."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from contentfilter import config as configuration
+from contentfilter.config import Config
+from contentfilter.errors import ConfigError
+from contentfilter.printable import printable
+
+config_option = click.option(
+    "--config",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Configuration file; else $CONTENTFILTER_CONFIG, else /etc/contentfilter/contentfilter.toml.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """Say what is wrong and leave."""
+    complain(message)
+    raise SystemExit(status)
+
+
+def complain(message: str) -> None:
+    """Say on stderr what is wrong."""
+    click.echo(f"contentfilter: {printable(message)}", err=True)
+
+
+def load(path: Path | None) -> Config:
+    """The configuration, or a clear end."""
+    try:
+        return configuration.load(configuration.path_in_use(path))
+    except ConfigError as error:
+        fail(str(error), os.EX_CONFIG)
+
+
+def print_json(values: Any) -> None:
+    """One JSON document on stdout. ASCII only, so that nothing in it drives a terminal."""
+    click.echo(json_text(values), nl=False)
+
+
+def json_text(values: Any) -> str:
+    """One JSON document in ASCII, with a line end."""
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"

@@ -1,0 +1,1 @@
+"""Commands of `contentfilter` that make groups of their own."""

@@ -1,0 +1,1 @@
+"""Entries and list entries as files that people edit: TOML and CSV, written, read, and compared with what there is."""
