@@ -52,13 +52,17 @@ _MINUS_42 = bytes((byte - 42) % 256 for byte in range(256))
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """One file. way: the ambiguity's name ("embedded-uuencode"); start, end: where it stands; name: its own, raw."""
+    """One file. way: the ambiguity's name ("embedded-uuencode"); start, end: where it stands; name: its own, raw.
+
+    cut: it has more content than was decoded.
+    """
 
     way: str
     start: int
     end: int
     content: bytes
     name: bytes = b""
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +98,11 @@ def named_files(buffer: Buffer, start: int, end: int) -> Iterator[Embedded]:
 def _uuencoded(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[Embedded, int]:
     finish = _END_UU.search(buffer, begin.end() - 1, end)
     stop = finish.start() + 1 if finish else end
-    in_base64 = begin[1] is not None
-    content = decode_base64(buffer, begin.end(), stop).content if in_base64 else uu_block(buffer, begin.end(), stop)
-    return Embedded("embedded-uuencode", begin.start(), stop, content, begin[2].strip()), stop
+    if begin[1] is None:
+        content, cut = uu_block(buffer, begin.end(), stop)
+    else:
+        content, cut = decode_base64(buffer, begin.end(), stop).content, False
+    return Embedded("embedded-uuencode", begin.start(), stop, content, begin[2].strip(), cut), stop
 
 
 def _yencoded(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[Embedded, int]:

@@ -240,6 +240,8 @@ class _Parser:
                 continue
             if not self._may_decode(max(len(file.content), file.end - file.start)):
                 return
+            if file.cut:
+                self._exceeded["decoded_bytes"] = None
             yield file
 
     def _may_search(self, size: int) -> bool:
