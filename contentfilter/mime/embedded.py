@@ -67,11 +67,11 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How files of a kind begin: as the first line of all, and as a further one; and how one is decoded."""
+    """How files of a kind begin: as the first line of all, and as a further one; and what one is decoded to."""
 
     first: re.Pattern[bytes]
     further: re.Pattern[bytes]
-    decode: Callable[[Buffer, re.Match[bytes], int], tuple[Embedded, int]]
+    decode: Callable[[Buffer, re.Match[bytes], int], tuple[tuple[Embedded, ...], int]]
 
 
 def embedded_files(buffer: Buffer, start: int, end: int) -> Iterator[Embedded]:
@@ -90,22 +90,22 @@ def named_files(buffer: Buffer, start: int, end: int) -> Iterator[Embedded]:
             found = found or kind.further.search(buffer, position, end)
             if found is None:
                 break
-            file, position = kind.decode(buffer, found, end)
+            files, position = kind.decode(buffer, found, end)
             found = None
-            yield file
+            yield from files
 
 
-def _uuencoded(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[Embedded, int]:
+def _uuencoded(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[tuple[Embedded, ...], int]:
     finish = _END_UU.search(buffer, begin.end() - 1, end)
     stop = finish.start() + 1 if finish else end
     if begin[1] is None:
         content, cut = uu_block(buffer, begin.end(), stop)
     else:
         content, cut = decode_base64(buffer, begin.end(), stop).content, False
-    return Embedded("embedded-uuencode", begin.start(), stop, content, begin[2].strip(), cut), stop
+    return (Embedded("embedded-uuencode", begin.start(), stop, content, begin[2].strip(), cut),), stop
 
 
-def _yencoded(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[Embedded, int]:
+def _yencoded(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[tuple[Embedded, ...], int]:
     """Each byte plus 42; "=" stands before those that would be CR, LF, NUL or "=", and adds 64 to them."""
     finish = buffer.find(b"\n=yend", begin.end() - 1, end)
     stop = end if finish < 0 else max(finish, begin.end())
@@ -121,20 +121,27 @@ def _yencoded(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[Embedde
         escapes -= len(escaped)
         position = until
     name = begin[1].partition(b"name=")[2].strip(b' \t"')
-    return Embedded("embedded-yenc", begin.start(), stop, content.getvalue(), name), stop
+    return (Embedded("embedded-yenc", begin.start(), stop, content.getvalue(), name),), stop
 
 
-def _binhexed(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[Embedded, int]:
-    """BinHex 4.0 (RFC 1741 section 4): the name, 20 bytes about the file, and its data fork."""
+def _binhexed(buffer: Buffer, begin: re.Match[bytes], end: int) -> tuple[tuple[Embedded, ...], int]:
+    """BinHex 4.0 (RFC 1741 section 4): the name, 20 bytes about the file, its data fork and its resource fork.
+
+    The resource fork gets the name that AppleDouble would give it.
+    """
     finish = buffer.find(b":", begin.end(), end)
     stop = end if finish < 0 else max(finish, begin.end())
     digits = buffer[begin.end() : stop].translate(_FROM_HQX, _NOT_HQX)
     digits = digits[: len(digits) - len(digits) % 4]
     data = _without_runs(pybase64.b64decode(digits, validate=True))
     length = data[0] if data else 0
-    size = int.from_bytes(data[length + 12 : length + 16], "big")
-    content = data[length + 22 : length + 22 + size]
-    return Embedded("embedded-binhex", begin.start(), stop, content, data[1 : length + 1]), stop
+    name = data[1 : length + 1]
+    sizes = [int.from_bytes(data[length + at : length + at + 4], "big") for at in (12, 16)]
+    first = length + 22
+    second = first + sizes[0] + 2
+    forks = ((name, data[first : first + sizes[0]]), (b"._" + name, data[second : second + sizes[1]]))
+    files = [Embedded("embedded-binhex", begin.start(), stop, content, called) for called, content in forks if content]
+    return tuple(files), stop
 
 
 def _without_runs(data: bytes) -> bytes:

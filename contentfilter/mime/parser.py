@@ -218,7 +218,8 @@ class _Parser:
             if part.depth >= self._limits.depth:
                 self._exceeded["depth"] = None
                 return
-            self._note_at(part.path, file.way, file.start)
+            if self._ambiguities[-1:] != [Ambiguity(file.way, part.path, file.start)]:
+                self._note_at(part.path, file.way, file.start)  # two forks are one file
             self._parts.append(_leaf_below(part, number, file))
 
     def _files_within_limits(self, where: tuple[Buffer, int, int]) -> Iterator[Embedded]:

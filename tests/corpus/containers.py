@@ -26,6 +26,7 @@ from tests.corpus.building import EICAR, PROGRAM, TEXT, Family, attached, carryi
 from tests.corpus.case import BANNED, BANNED_AND_UNCHECKED, EITHER, NOT_VERIFIED, STANDARD, UNCHECKED, VIRUS, Expect
 from tests.corpus.formats import (
     Entry,
+    apple,
     arj,
     attached_file,
     binhex,
@@ -34,6 +35,7 @@ from tests.corpus.formats import (
     encrypted_entry,
     lha,
     libarchive_file,
+    macbinary,
     ole10_native,
     rar4,
     rar5,
@@ -589,5 +591,12 @@ _add(
         uuid.UUID("000c1084-0000-0000-c000-000000000046").bytes_le,
     ),
 )
+
+# Files of the Macintosh.
+
+_add("applesingle", "a program as data fork of an AppleSingle", "Apple Mail", apple(b"photo.jpg", PROGRAM, b"harmless"))
+_add("applesingle-name", "the name of a program in an AppleSingle", "Apple Mail", apple(b"run.exe", TEXT, b""))
+_add("appledouble-resource", "a program as resource fork", "Apple Mail", apple(b"photo.jpg", b"", PROGRAM))
+_add("macbinary", "a program in a MacBinary", "StuffIt", macbinary(b"photo.jpg", PROGRAM, b""))
 
 CASES = tuple(_family.cases)

@@ -189,6 +189,8 @@ def test_what_was_encoded_comes_back(content: bytes) -> None:
 )
 def test_decoding_never_raises_and_never_grows(pieces: list[bytes]) -> None:
     data = b"".join(pieces)
-    for decoder in encodings.DECODERS.values():
+    for name, decoder in encodings.DECODERS.items():
         found = decoder(data, 0, len(data))
-        assert all(len(content) <= len(data) for content in [found.content, *(other for _, other in found.others)])
+        # A line of uuencode may have lost all but its first character.
+        most = 63 * len(data) if name == "x-uuencode" else len(data)
+        assert all(len(content) <= most for content in [found.content, *(other for _, other in found.others)])

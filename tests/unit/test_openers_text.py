@@ -69,7 +69,7 @@ def test_several_in_a_row() -> None:
 def test_runs_of_binhex() -> None:
     data = bytes(200) + PROGRAM
     sink = unpack(binhex(b"a.exe", data, resource=b"beside it"))
-    assert sink.found == {"a.exe": data}
+    assert sink.found == {"a.exe": data, "._a.exe": b"beside it"}
 
 
 def test_uuencode_without_an_end() -> None:

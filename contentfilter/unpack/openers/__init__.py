@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contentfilter.unpack.opener import Opener
 from contentfilter.unpack.openers import sevenzip
+from contentfilter.unpack.openers.apple import Apple
 from contentfilter.unpack.openers.arj import Arj
 from contentfilter.unpack.openers.compound import Compound
 from contentfilter.unpack.openers.embedded import Embedded
@@ -29,6 +30,7 @@ OPENERS: tuple[Opener, ...] = (
     Rtf(),
     Mailbox(),
     Text(),
+    Apple(),
     Udf(),
     Rar(),
     Libarchive(),
