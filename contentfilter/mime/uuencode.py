@@ -7,6 +7,7 @@ import re
 from io import BytesIO
 
 from contentfilter.message import Buffer
+from contentfilter.mime.costs import Costs
 from contentfilter.mime.decoded import Decoded
 
 _MOST_BLOCKS = 100
@@ -28,9 +29,9 @@ _FURTHER = re.compile(b"\n" + _BEGIN)
 _END = re.compile(rb"\nend[ \t]*\r?(?=\n|\Z)")
 
 
-def decode_uu(buffer: Buffer, start: int, end: int) -> Decoded:
-    """All blocks, one after the other. Without any, the data as it is."""
-    blocks = _Blocks(end - start)
+def decode_uu(buffer: Buffer, start: int, end: int, costs: Costs | None = None) -> Decoded:
+    """All blocks, one after the other. Without any, the data as it is. Raises OutOfTimeError."""
+    blocks = _Blocks(end - start, costs or Costs())
     names: list[bytes] = []
     position = start
     begin = _FIRST.match(buffer, start, end)
@@ -46,9 +47,12 @@ def decode_uu(buffer: Buffer, start: int, end: int) -> Decoded:
     return Decoded(blocks.content, defects, names=tuple(names), too_costly=blocks.cut)
 
 
-def uu_block(buffer: Buffer, start: int, end: int) -> tuple[bytes, bool]:
-    """What the lines of one block hold; and whether it was cut short, since it has too many, or promises too much."""
-    block = _Blocks(end - start)
+def uu_block(buffer: Buffer, start: int, end: int, costs: Costs) -> tuple[bytes, bool]:
+    """What the lines of one block hold; and whether it was cut short, since it has too many, or promises too much.
+
+    Raises OutOfTimeError.
+    """
+    block = _Blocks(end - start, costs)
     block.add(buffer, start, end)
     return block.content, block.cut
 
@@ -59,9 +63,10 @@ class _Blocks:
     A line says how long it is, and zeros are put where it is shorter: that must not add up.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, costs: Costs) -> None:
         self._decoded = BytesIO()
-        self._room = size + _LOST
+        self._costs = costs
+        self._room = size + min(_LOST, costs.room)
         self._lines = _MOST_LINES + size // _SHORT_LINE
         self.cut = False
 
@@ -73,6 +78,7 @@ class _Blocks:
         """Decode one more block."""
         position = start
         while position < end and not self.cut:
+            self._costs.check()
             stop = buffer.find(b"\n", min(position + _CHUNK, end), end) + 1 or end
             lines = buffer[position:stop].split(b"\n", max(self._lines, 0))
             self._lines -= len(lines)

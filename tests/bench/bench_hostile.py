@@ -1,0 +1,170 @@
+"""What the worst messages that we can think of cost in the MIME parser: a search over hostile shapes.
+
+Run it from the top of the repository: `python -m tests.bench.bench_hostile [SHAPES [SEED]]`. A shape is a header, and a
+few bytes repeated until the message is large. So many of them are drawn at random and tried at 4 MB; the dearest, and
+those that once were the dearest, are tried at 50 MB, each in a process of its own. The limits are 2.5 times the message
+in memory beside it, as bench_memory measures, and `mime_seconds` of processor time.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from contentfilter.mime import Limits, parse
+
+SMALL, LARGE = 4_000_000, 50_000_000
+TIMES, SECONDS = 2.5, Limits().seconds
+DEAREST = 6
+
+_TYPES = (
+    *(b"text/plain", b"text/html", b"message/rfc822", b"message/global", b"message/partial", b"application/x-thing"),
+    *(b"multipart/mixed; boundary=b", b"multipart/digest; boundary=b; boundary=c", b"multipart/mixed", b"text"),
+    *(b'multipart/mixed; boundary="b', b"multipart/mixed; boundary=b(c)", b"text/plain; boundary=b", b'"'),
+)
+_ENCODINGS = (
+    *(
+        b"7bit",
+        b"base64",
+        b"quoted-printable",
+        b"x-uuencode",
+        b"base64 (x)",
+        b"base64\r\nContent-Transfer-Encoding: qp",
+    ),
+    *(b"quoted-printable, base64", b"none", b"x-uuencode (x)"),
+)
+_TOKENS = (
+    *(b"\r\n", b"\n", b"\r", b" ", b"\t", b"\0", b"\x80", b"\r\n\r\n", b"--b", b"--b--", b"\r\n--b\r\n", b"\n--b--\n"),
+    *(
+        b"--c",
+        b"\r--b\r",
+        b"-",
+        b"=",
+        b"==",
+        b"= ",
+        b"=\r\n",
+        b"=3D",
+        b"=Q",
+        b"=\t\n",
+        b"A",
+        b"QUJD",
+        b"QQ==",
+        b"!",
+        b"M",
+    ),
+    *(b"\nbegin 644 a\n", b"\nbegin-base64 644 a\n", b"\nend\n", b"M\n", b"_\n", b"`\n", b"#86)C\n", b"~"),
+    *(
+        b"\n=ybegin line=128 size=9 name=a\n",
+        b"\n=yend\n",
+        b"=J",
+        b"\x90\xff",
+        b'\x90"',
+        b"Content-Type: text/html\r\n",
+    ),
+    *(b"(This file must be converted with BinHex 4.0)\n:", b":", b'"B"', b"Content-Type: message/rfc822\r\n\r\n"),
+    *(
+        b"Content-Transfer-Encoding: base64\r\n",
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n",
+        b"X: y\r\n",
+        b"x:",
+    ),
+    *(
+        b"(",
+        b")",
+        b'"',
+        b"\\",
+        b";",
+        b"a=b;",
+        b"name=a;",
+        b"=?utf-8?q?a?=",
+        b"=?utf-8?b?QQ==?=",
+        b"MIME-Version: 1\r\n",
+    ),
+    *(b"A" * 76 + b"\r\n", b"Ab" * 30, b"a" * 998 + b"\r\n", b"%41", b"filename*0=a;", b"From x\r\n", b"#8!\r\n"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A header, what stands once before the body, and what is repeated."""
+
+    header: bytes
+    before: bytes
+    unit: bytes
+
+    def message(self, size: int) -> bytes:
+        """The message, about so many bytes long."""
+        return self.header + self.before + self.unit * (size // len(self.unit))
+
+
+def _drawn(source: random.Random) -> Shape:
+    fields = b"MIME-Version: 1.0\r\n" if source.random() < 0.7 else b""
+    if source.random() < 0.9:
+        fields += b"Content-Type: " + source.choice(_TYPES) + b"\r\n"
+    if source.random() < 0.7:
+        fields += b"Content-Transfer-Encoding: " + source.choice(_ENCODINGS) + b"\r\n"
+    if source.random() < 0.9:
+        fields += b"\r\n"
+    before = b"".join(source.choices(_TOKENS, k=source.randrange(4)))
+    unit = b"".join(source.choices(_TOKENS, k=source.choice((1, 1, 2, 2, 3, 4, 6))))
+    return Shape(fields, before, unit * source.choice((1, 1, 1, 20)))
+
+
+def _text(body: bytes, unit: bytes, encoding: bytes = b"7bit", media_type: bytes = b"text/plain") -> Shape:
+    fields = b"MIME-Version: 1.0\r\nContent-Type: " + media_type + b"\r\nContent-Transfer-Encoding: " + encoding
+    return Shape(fields + b"\r\n\r\n", body, unit)
+
+
+KNOWN: dict[str, Shape] = {}
+
+
+def cost(shape: Shape, size: int) -> tuple[float, float]:
+    """Seconds of processor time, and growth in memory as a multiple of the message. Measured in a child."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        raw = shape.message(size)
+        # Makes the kernel count the largest resident size anew (proc(5)).
+        Path("/proc/self/clear_refs").write_text("5")
+        before, began = _largest(), time.process_time()
+        tree = parse(raw)
+        sum(part.size for part in tree.leaves)
+        os.write(writer, f"{time.process_time() - began} {(_largest() - before) / len(raw)}".encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        answer = pipe.read()
+    os.waitpid(pid, 0)
+    seconds, times = answer.split()
+    return float(seconds), float(times)
+
+
+def _largest() -> int:
+    status = Path("/proc/self/status").read_text()
+    return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+
+
+def main(shapes: int, seed: int) -> int:
+    """Print the dearest shapes; the exit status is 1 if one is over a limit."""
+    source = random.Random(seed)
+    tried = [(shape, *cost(shape, SMALL)) for shape in (_drawn(source) for _ in range(shapes))]
+    by_time = sorted(tried, key=lambda one: -one[1])[:DEAREST]
+    by_memory = sorted(tried, key=lambda one: -one[2])[:DEAREST]
+    worst = False
+    candidates = {**KNOWN, **{f"drawn {number}": one[0] for number, one in enumerate([*by_time, *by_memory])}}
+    for name, shape in candidates.items():
+        seconds, times = cost(shape, LARGE)
+        over = seconds > SECONDS or times > TIMES
+        worst |= over
+        told = f"{shape.header!r} {shape.before!r} {shape.unit[:60]!r}" if name not in KNOWN else ""
+        print(f"{name:>24} {seconds:6.2f} s {times:6.2f}x {'OVER' if over else '':4} {told}", flush=True)
+    return int(worst)
+
+
+if __name__ == "__main__":
+    arguments = [int(each) for each in sys.argv[1:]]
+    raise SystemExit(main(*(arguments + [200, 1][len(arguments) :])))
