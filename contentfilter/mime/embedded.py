@@ -38,6 +38,7 @@ _BASE64_LINES = re.compile(
     rb"(?:[A-Za-z0-9+/]*+={0,2}+(?=[ \t]*+(?:\r?\n|\Z)))?"
 )
 _SAMPLE = 200
+_SMALL, _CAPITAL = re.compile(rb"[a-z]"), re.compile(rb"[A-Z]")
 _BEGIN_UU = rb"begin(-base64)? [0-7]{3,6} ([^\r\n]{0,1000})\r?\n"
 _END_UU = re.compile(rb"\n(?:end|====)[ \t]*\r?(?=\n|\Z)")
 _BEGIN_YENC = rb"=ybegin ([^\r\n]{0,2000}+)\r?\n(?:=ypart [^\r\n]*+\r?\n)?"
@@ -194,24 +195,42 @@ def _without_runs(data: bytes, room: int, costs: Costs) -> tuple[bytes, bool]:
 
 
 def _base64_blocks(buffer: Buffer, start: int, end: int, costs: Costs) -> Iterator[Embedded]:
-    position = start
+    position = passed = start
     for _ in range(_MOST_RUNS):
         run = _next_run(buffer, position, end, costs)
         if run is None:
             return
         line = max(buffer.rfind(b"\n", max(start, run - 2 * _RUN), run) + 1, position)
-        begins_line = line == start or buffer[line - 1 : line] == b"\n"
-        block = _BASE64_LINES.match(buffer, line, end) if begins_line else None
-        if block is None or not _is_mixed(buffer[block.start() : min(block.end(), block.start() + _SAMPLE)]):
-            position = _after_line(buffer, run + _RUN, end)
+        position = _after_line(buffer, run + _RUN, end)
+        if line != start and buffer[line - 1 : line] != b"\n":
             continue
-        position = max(block.end(), run + _RUN)
-        size = block.end() - block.start()
-        if not costs.may_hold(size):
+        # A block whose beginning was passed over ends where it ended then: it is not matched for each of its lines.
+        stop = passed if line < passed else _block_end(buffer, line, end)
+        if stop == line:
+            continue
+        if not _is_mixed(buffer[line : min(stop, line + _SAMPLE)]):
+            passed = stop
+            position = max(position, _mixed_from(buffer, line, stop))
+            continue
+        position = max(stop, run + _RUN)
+        if not costs.may_hold(stop - line):
             return
-        content = base64_content(buffer, block.start(), block.end(), costs)
-        costs.release(size - len(content))
-        yield Embedded("embedded-base64", block.start(), block.end(), content)
+        content = base64_content(buffer, line, stop, costs)
+        costs.release(stop - line - len(content))
+        yield Embedded("embedded-base64", line, stop, content)
+
+
+def _block_end(buffer: Buffer, line: int, end: int) -> int:
+    block = _BASE64_LINES.match(buffer, line, end)
+    return line if block is None else block.end()
+
+
+def _mixed_from(buffer: Buffer, start: int, end: int) -> int:
+    """Where the line begins by which there have been capital and small letters; the end, if there is none."""
+    small, capital = _SMALL.search(buffer, start, end), _CAPITAL.search(buffer, start, end)
+    if small is None or capital is None:
+        return end
+    return buffer.rfind(b"\n", start, max(small.start(), capital.start())) + 1
 
 
 def _next_run(buffer: Buffer, position: int, end: int, costs: Costs) -> int | None:
