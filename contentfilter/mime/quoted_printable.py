@@ -15,6 +15,8 @@ _CHUNK = 1024 * 1024
 _PADDED_SOFT_BREAK = re.compile(rb"=[ \t]++(?=\r?(?:\n|\Z))")
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
 _SOFT_BREAK = re.compile(rb"=[ \t]*+\r?\n")
+_LONGEST_BEGUN = 100
+_BEGUN = re.compile(rb"=(?:[ \t]*\r?|[0-9A-Fa-f])\Z")
 _MOST_ODD_ESCAPES = 100_000
 """Escapes in one body that are looked at one by one. Ordinary content has none."""
 
@@ -86,10 +88,11 @@ def _breaks_first(buffer: Buffer, start: int, end: int, costs: Costs) -> bytes:
     content = BytesIO()
     begun = b""
     for data in _stretches(buffer, start, end, costs):
-        joined = begun + _SOFT_BREAK.sub(b"", data)
-        # The escape that the next stretch goes on with.
-        cut = max(joined.rfind(b"=", -2), 0) if b"=" in joined[-2:] else len(joined)
+        joined = _SOFT_BREAK.sub(b"", begun + data)
+        # What the next stretch may make an escape or a soft break of.
+        open_end = _BEGUN.search(joined, max(0, len(joined) - _LONGEST_BEGUN))
+        cut = len(joined) if open_end is None else open_end.start()
         content.write(binascii.a2b_qp(joined[:cut].replace(b"=\r", b"=3D\r")))
         begun = joined[cut:]
-    content.write(binascii.a2b_qp(begun))
+    content.write(binascii.a2b_qp(begun.replace(b"=\r", b"=3D\r")))
     return content.getvalue()

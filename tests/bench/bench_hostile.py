@@ -8,6 +8,7 @@ in memory beside it, as bench_memory measures, and `mime_seconds` of processor t
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 import sys
@@ -116,12 +117,53 @@ def _drawn(source: random.Random) -> Shape:
     return Shape(fields, before, unit * source.choice((1, 1, 1, 20)))
 
 
-def _text(body: bytes, unit: bytes, encoding: bytes = b"7bit", media_type: bytes = b"text/plain") -> Shape:
+def _leaf(unit: bytes, before: bytes = b"", encoding: bytes = b"7bit", media_type: bytes = b"text/plain") -> Shape:
     fields = b"MIME-Version: 1.0\r\nContent-Type: " + media_type + b"\r\nContent-Transfer-Encoding: " + encoding
-    return Shape(fields + b"\r\n\r\n", body, unit)
+    return Shape(fields + b"\r\n\r\n", before, unit)
 
 
-KNOWN: dict[str, Shape] = {}
+def _headed(fields: bytes, unit: bytes = b"a line of text, as there are many\r\n") -> Shape:
+    return Shape(b"MIME-Version: 1.0\r\n" + fields + b"\r\n\r\n", b"", unit)
+
+
+_LINE = base64.b64encode(random.Random(1).randbytes(57))
+_MEGABYTE = 1_000_000
+_MIXED = b"multipart/mixed; boundary=b"
+_HQX = b"(This file must be converted with BinHex 4.0)\n:"
+KNOWN: dict[str, Shape] = {
+    "closing delimiters": _leaf(b"\n--b--\n", b"`\n", media_type=_MIXED),
+    "nearly delimiters": _leaf(b"\n--bx", b"\n--b\n", media_type=_MIXED + b"; boundary=a; boundary=c; boundary=d"),
+    "empty parts": _leaf(b"--b\n", media_type=_MIXED),
+    "parts of odd base64": _leaf(
+        b"--b\r\nContent-Transfer-Encoding: base64\r\n\r\n!" + (_LINE + b"==\r\n") * 250, media_type=_MIXED
+    ),
+    "parts with many fields": _leaf(b"--b\r\n" + b"x:y\n" * 90 + b"\n" + b"x" * 16_000, media_type=_MIXED),
+    "no base64": _leaf(b"A" * 76 + b"\r\n"),
+    "odd base64": _leaf(_LINE + b"==-_!\r\n", encoding=b"base64"),
+    "base64 of two kinds": _leaf(_LINE + b"-_\r\n", b"QQ==", encoding=b"base64"),
+    "base64 in base64": _leaf(base64.b64encode(_LINE * 3) + b"\r\n", encoding=b"base64", media_type=b"message/rfc822"),
+    "odd escapes": _leaf(b"x" * 600 + b"=Q==", encoding=b"quoted-printable"),
+    "soft breaks": _leaf(b"=\r\n", b"=J=J", encoding=b"quoted-printable"),
+    "uuencode of zeros": _leaf(b"_\n", b"begin 644 a\n"),
+    "declared uuencode of zeros": _leaf(b"_\n", b"begin 644 a\n", encoding=b"x-uuencode"),
+    "many uuencoded files": _leaf(b"\nbegin 644 a\n" + b"_\n" * 200_000 + b"end\n"),
+    "BinHex of runs": _leaf(b"\x22B\x90" * 3 + b"r3c!", _HQX),
+    "BinHex": _leaf(b"rrrr", _HQX),
+    "yEnc": _leaf(b"=J", b"=ybegin line=128 size=9 name=a\r\n"),
+    "begins of yEnc": _leaf(b"\n=ybegin line=128 size=9 name=a\n"),
+    "bare LF behind a bare CR": Shape(b"Content-Type: text/html\rContent-Type: text/plain\r\n\r\n", b"", b"\n"),
+    "bare CR": Shape(b"X: y\rContent-Type: " + _MIXED + b"\r\rx\r\n\r\n", b"\r--b\r", b"\r"),
+    "fields": Shape(b"", b"", b"X-Filler: 1234567890\r\n"),
+    "parameters": _headed(b"Content-Type: text/plain" + b";a=b" * (_MEGABYTE // 4)),
+    "quotes": _headed(b"Content-Type: text/plain;" + b'a="' * (_MEGABYTE // 3)),
+    "comments": _headed(b"Content-Type: text/plain " + b"(" * _MEGABYTE),
+    "encoded words": _headed(b"Content-Disposition: x; filename=" + b"=?utf-8?q?a?=" * (_MEGABYTE // 14)),
+    "sections of a name": _headed(b"Content-Disposition: x" + b";filename*1*=%41" * (_MEGABYTE // 16)),
+    "controls": _headed(b"Content-Type: text/plain" + b"\0\1" * (_MEGABYTE // 2)),
+    "types": _headed(b"Content-Type: " + _MIXED + b"".join(b"\r\nContent-Type: %d/x" % each for each in range(900))),
+    "messages in messages": Shape(b"", b"", b"Content-Type: message/rfc822\r\n\r\n"),
+    "multiparts in multiparts": Shape(b"", b"", b"Content-Type: " + _MIXED + b"\r\n\r\n--b\r\n"),
+}
 
 
 def _short(unit: bytes) -> str:
