@@ -16,7 +16,7 @@ _PADDED_SOFT_BREAK = re.compile(rb"=[ \t]++(?=\r?(?:\n|\Z))")
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
 _SOFT_BREAK = re.compile(rb"=[ \t]*+\r?\n")
 _LONGEST_BEGUN = 100
-_BEGUN = re.compile(rb"=(?:[ \t]*\r?|[0-9A-Fa-f])\Z")
+_BEGUN = re.compile(rb"=++(?:[ \t]*\r?|[0-9A-Fa-f])\Z")
 _MOST_ODD_ESCAPES = 100_000
 """Escapes in one body that are looked at one by one. Ordinary content has none."""
 
