@@ -38,17 +38,18 @@ _ZIP_OVERHEAD = 400
 _OVER_LIMITS = "Heuristics.Limits.Exceeded"
 _GTUBE_SCORE = 5.0
 _AS_WHOM = "run doctor as the filter's user or root; the directory has to belong to the filter's user"
-_IN_THE_UNIT = "as the daemon starts, its log names what is missing there"
 _BARS = {
     measures.USER: "start the daemon as a user of its own, as conf/contentfilter.service does",
     measures.PRIVILEGES: "this needs Linux 3.5 or newer",
     measures.SYSTEM_CALLS: "install libseccomp2; the kernel needs CONFIG_SECCOMP_FILTER",
     measures.FILES: "this needs Linux 5.13 or newer, and landlock in /sys/kernel/security/lsm (lsm= at boot)",
-    measures.NETWORK: "let users make namespaces: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1,"
-    f" kernel.apparmor_restrict_unprivileged_userns=0; in the unit RestrictNamespaces; {_IN_THE_UNIT}",
+    measures.NETWORK: "look what keeps users from making namespaces: sysctl user.max_user_namespaces,"
+    " kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, RestrictNamespaces in the unit;"
+    " while seccomp holds no socket can be made all the same",
     measures.RESOURCES: "look for what keeps a process from lowering its limits; [unpack] memory is what it asks for",
 }
 """What to do where a measure does not hold. The others hold all the same."""
+_ELSEWHERE = ". For the daemon itself its log says so at the start (helpers that open containers run without ...)"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -198,12 +199,14 @@ async def _box(box: Box) -> list[Diagnosis]:
     finally:
         await box.close()
     lacking = [
-        Diagnosis(f"{about}, {each.name}", State.ODD, f"does not hold: {each.detail}", _BARS[each.name])
+        Diagnosis(
+            f"{about}, {each.name}", State.ODD, f"does not hold: {each.detail}", f"{_BARS[each.name]}{_ELSEWHERE}"
+        )
         for each in found
         if not each.holds
     ]
     names = ", ".join(each.name for each in found)
-    return lacking or [Diagnosis(about, State.WELL, f"for a helper of uid {os.geteuid()} all of it holds: {names}")]
+    return lacking or [Diagnosis(about, State.WELL, f"started by uid {os.geteuid()} it has all of: {names}")]
 
 
 async def _clamd(config: Config, clamd: ClamdInspector) -> Diagnosis:

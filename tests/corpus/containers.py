@@ -574,12 +574,26 @@ _add(
 _add("rpm", "a program in a package", "7-Zip and file managers", images.rpm("photo.jpg", PROGRAM))
 _add("chm", "a program in a help file", "the help of Windows runs what is in it", images.chm(b"photo.jpg", PROGRAM))
 _add("squashfs", "a program in a squashfs", "7-Zip; Snap and AppImage", images.sample("squashfs.img"))
+_add(
+    "nsis",
+    "a program in an installer, which is one itself",
+    "Windows",
+    images.sample("nsis-installer.bin"),
+    Expect(BANNED.kinds, names=("photo.jpg",)),
+)
 _add("fat", "an image of a floppy disk", "7-Zip and Windows", images.fat(b"PHOTO   JPG", PROGRAM), EITHER)
 _add(
     "vhd",
     "a disk with a partition with a program",
     "Windows mounts it on a double click",
     images.vhd(images.disk(images.fat(b"PHOTO   JPG", PROGRAM))),
+    file_name="papers.vhd",
+)
+_add(
+    "vhd-dynamic",
+    "the same as a dynamic disk",
+    "Windows mounts it on a double click",
+    images.vhd_dynamic(images.disk(images.fat(b"PHOTO   JPG", PROGRAM))),
     file_name="papers.vhd",
 )
 _add(

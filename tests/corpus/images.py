@@ -47,13 +47,26 @@ def disk(partition: bytes) -> bytes:
 
 def vhd(raw: bytes) -> bytes:
     """A disk as a fixed VHD: the disk itself, and a footer."""
+    return raw + _vhd_footer(len(raw), 2, (1 << 64) - 1)
+
+
+def vhd_dynamic(raw: bytes) -> bytes:
+    """A disk of one block as a dynamic VHD: footer, header, table, the block with its bitmap, footer."""
+    block = 0x20_0000
+    footer = _vhd_footer(block, 3, _SECTOR)
+    header = struct.pack(">8sQQLLL", b"cxsparse", (1 << 64) - 1, 3 * _SECTOR, 0x10000, 1, block).ljust(1024, b"\0")
+    header = header[:36] + struct.pack(">L", ~sum(header) & 0xFFFFFFFF) + header[40:]
+    table = struct.pack(">L", 4).ljust(_SECTOR, b"\xff")
+    return footer + header + table + b"\xff" * _SECTOR + raw.ljust(block, b"\0") + footer
+
+
+def _vhd_footer(size: int, kind: int, data: int) -> bytes:
     footer = struct.pack(
         ">8sLLQL4sL4sQQHBBLL16s",
-        *(b"conectix", 2, 0x10000, (1 << 64) - 1, 0, b"vpc ", 0x50003, b"Wi2k", len(raw), len(raw), 1, 4, 17, 2, 0),
+        *(b"conectix", 2, 0x10000, data, 0, b"vpc ", 0x50003, b"Wi2k", size, size, 1, 4, 17, kind, 0),
         uuid.UUID(int=1).bytes,
     ).ljust(_SECTOR, b"\0")
-    checksum = ~sum(footer) & 0xFFFFFFFF
-    return raw + footer[:64] + struct.pack(">L", checksum) + footer[68:]
+    return footer[:64] + struct.pack(">L", ~sum(footer) & 0xFFFFFFFF) + footer[68:]
 
 
 def rpm(name: str, content: bytes) -> bytes:
