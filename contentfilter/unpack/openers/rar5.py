@@ -122,18 +122,19 @@ def _block(content: mmap.mmap, position: int, headers: bytes | None) -> _Block |
 
 def _header(content: mmap.mmap, position: int, headers: bytes | None) -> tuple[bytes, int]:
     """A header and what follows it, decrypted if need be; and where an encrypted one ends."""
-    if headers is None:
-        return content[position : position + _LONGEST_HEADER], 0
-    start = position + BLOCK
-    key = Key(headers, content[position:start])
-    if len(key.vector) < BLOCK:
+    start = position if headers is None else position + BLOCK
+    key = None if headers is None else Key(headers, content[position:start])
+    if key is not None and len(key.vector) < BLOCK:
         return b"", 0
-    numbers = _Numbers(key.at_once(content[start : start + BLOCK])[4:])
+    begun = content[start : start + BLOCK]
+    numbers = _Numbers((begun if key is None else key.at_once(begun))[4:])
     try:
-        size = numbers.number()
+        size = min(numbers.number() + 4 + numbers.position, _LONGEST_HEADER)
     except IndexError:
         return b"", 0
-    end = start + padded(min(4 + numbers.position + size, _LONGEST_HEADER))
+    if key is None:
+        return content[start : start + size], 0
+    end = start + padded(size)
     return key.at_once(content[start:end]), end
 
 
