@@ -19,6 +19,7 @@ from pathlib import Path
 from contentfilter.mime import Limits, parse
 
 SMALL, LARGE = 4_000_000, 50_000_000
+_MEGABYTE = 1_000_000
 TIMES, SECONDS = 2.5, Limits().seconds
 SLACK = 0.2
 """Seconds that a step may go on when the time is over."""
@@ -112,6 +113,10 @@ def _drawn(source: random.Random) -> Shape:
         fields += b"Content-Transfer-Encoding: " + source.choice(_ENCODINGS) + b"\r\n"
     if source.random() < 0.9:
         fields += b"\r\n"
+    if source.random() < 0.2:
+        field = source.choice((b"Content-Type: ", b"Content-Disposition: ", b"Content-Transfer-Encoding: ", b"X: "))
+        token = b"".join(source.choices(_TOKENS, k=source.choice((1, 2, 3))))
+        fields = field + token * (_MEGABYTE // len(token)) + b"\r\n" + fields
     before = b"".join(source.choices(_TOKENS, k=source.randrange(4)))
     unit = b"".join(source.choices(_TOKENS, k=source.choice((1, 1, 2, 2, 3, 4, 6))))
     return Shape(fields, before, unit * source.choice((1, 1, 1, 20)))
@@ -127,7 +132,6 @@ def _headed(fields: bytes, unit: bytes = b"a line of text, as there are many\r\n
 
 
 _LINE = base64.b64encode(random.Random(1).randbytes(57))
-_MEGABYTE = 1_000_000
 _MIXED = b"multipart/mixed; boundary=b"
 _HQX = b"(This file must be converted with BinHex 4.0)\n:"
 KNOWN: dict[str, Shape] = {
@@ -213,7 +217,7 @@ def main(shapes: int, seed: int) -> int:
         seconds, times = cost(shape, LARGE)
         over = seconds > SECONDS + SLACK or times > TIMES
         worst |= over
-        told = "" if name in KNOWN else f"{shape.header!r} {_short(shape.before)} {_short(shape.unit)}"
+        told = "" if name in KNOWN else f"{shape.header[:200]!r} {_short(shape.before)} {_short(shape.unit)}"
         print(f"{name:>24} {seconds:6.2f} s {times:6.2f}x {'OVER' if over else '':4} {told}", flush=True)
     return int(worst)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from contentfilter.unpack import openers
 from contentfilter.unpack.opener import EncryptedError
 from contentfilter.unpack.openers.rar import Rar
 from tests.corpus.images import sample
@@ -81,6 +82,15 @@ def test_rar5_without_the_value_that_checks_a_password() -> None:
 def test_rar5_whose_key_takes_too_long_is_not_tried() -> None:
     content = rar5_locked(b"a.txt", TEXT, "sesam").replace(b"\1\0\1\x0f", b"\1\0\1\x18")
     assert not unpack(content, ("sesam",), only=Rar()).found
+
+
+def test_rar4_that_is_too_large_to_try_a_password_on_stays_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else tells a right password from a wrong one, which would make other bytes of it."""
+    monkeypatch.setattr(openers.rar4, "_TRIED", 10)
+    sink = unpack(sample("rar4-locked.rar"), ("12345678",))
+    assert not sink.found
+    assert sink.without_content == [("foo.txt", "encrypted"), ("bar.txt", "encrypted")]
+    assert unpack(sample("rar4-names-locked.rar"), ("12345678",)).found == OF_RAR4
 
 
 def test_the_cipher_of_rar2_is_not_known() -> None:

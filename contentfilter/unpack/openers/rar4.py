@@ -32,7 +32,7 @@ _BASE = 7
 _LONGEST_PASSWORD = 28
 """Characters. Of longer ones rar 4 computes SHA-1 wrongly, in a way of its own."""
 
-_TRIED = 4 << 20
+_TRIED = 64 << 20
 """Bytes of a member, as packed, up to which it serves to try a password on."""
 
 
@@ -49,6 +49,7 @@ def read(content: mmap.mmap, offset: int, password: str) -> Archive:
         if block.kind == _MAIN:
             headers_locked = bool(block.flags & _HEADERS_LOCKED)
             archive.was_locked = headers_locked
+            keys.right = headers_locked  # else there would be no header
             archive.pieces.append(block.written(_HEADERS_LOCKED, 0, len(block.header)))
         elif block.kind == _FILE:
             member = _member(content, block, keys)
@@ -91,10 +92,10 @@ class _Block:
 
 @dataclass(slots=True)
 class _Keys:
-    """The keys that a password makes, one for each salt; right: nothing speaks against the password."""
+    """The keys that a password makes, one for each salt; right: the password is known to be the right one."""
 
     password: str
-    right: bool = True
+    right: bool = False
     _known: dict[bytes, Key] = field(default_factory=dict)
 
     def key(self, salt: bytes) -> Key:
