@@ -287,26 +287,26 @@ def config_show(path: Path | None, as_json: bool, defaults: bool) -> None:
     help="Postfix's configuration directory, if it is not the default one.",
 )
 def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> None:
-    """Examine clamd, spamd, next hop and Postfix.
+    """Examine clamd, spamd, next hop, Postfix and the box.
 
     Is each there, does it answer as it should, and what to do if not. Exit 1 if something failed.
     """
     from rich.console import Console  # noqa: PLC0415
 
     from contentfilter import presentation, worker  # noqa: PLC0415
-    from contentfilter.doctor import PostconfCommand, State, examine  # noqa: PLC0415
+    from contentfilter.doctor import Neighbours, PostconfCommand, State, examine  # noqa: PLC0415
 
     config = load(path)
     maillog.set_up("stderr", "error")
-    diagnoses = asyncio.run(
-        examine(
-            config,
+    with tempfile.TemporaryDirectory(prefix="contentfilter-doctor-") as scratch:
+        neighbours = Neighbours(
             worker.clamd_for(config),
             worker.spamd_for(config),
             worker.next_hop_for(config),
             PostconfCommand(postfix_config),
+            worker.box_for(_working_in(scratch, config)),
         )
-    )
+        diagnoses = asyncio.run(examine(config, neighbours))
     if as_json:
         print_json(presentation.diagnosis_values(diagnoses))
     else:

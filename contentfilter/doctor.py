@@ -26,6 +26,8 @@ from contentfilter.errors import InspectorError, NextHopError
 from contentfilter.inspectors.clamd import EICAR, ClamdInspector
 from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.next_hop import NextHop
+from contentfilter.unpack import measures
+from contentfilter.unpack.box import Box
 from contentfilter.unpack.openers import missing_helpers
 
 _POSTCONF_SECONDS = 20
@@ -36,6 +38,18 @@ _ZIP_OVERHEAD = 400
 _OVER_LIMITS = "Heuristics.Limits.Exceeded"
 _GTUBE_SCORE = 5.0
 _AS_WHOM = "run doctor as the filter's user or root; the directory has to belong to the filter's user"
+_BARS = {
+    measures.USER: "start the daemon as a user of its own, as conf/contentfilter.service does",
+    measures.PRIVILEGES: "this needs Linux 3.5 or newer",
+    measures.SYSTEM_CALLS: "install libseccomp2; the kernel needs CONFIG_SECCOMP_FILTER",
+    measures.FILES: "this needs Linux 5.13 or newer, and landlock in /sys/kernel/security/lsm (lsm= at boot)",
+    measures.NETWORK: "look what keeps users from making namespaces: sysctl user.max_user_namespaces,"
+    " kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, RestrictNamespaces in the unit;"
+    " while seccomp holds no socket can be made all the same",
+    measures.RESOURCES: "look for what keeps a process from lowering its limits; [unpack] memory is what it asks for",
+}
+"""What to do where a measure does not hold. The others hold all the same."""
+_ELSEWHERE = ". For the daemon itself its log says so at the start (helpers that open containers run without ...)"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -117,20 +131,31 @@ class PostconfCommand:
         return done.stdout
 
 
-async def examine(
-    config: Config, clamd: ClamdInspector, spamd: SpamdInspector, next_hop: NextHop, postconf: Postconf
-) -> list[Diagnosis]:
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Whom the doctor asks. box: not started, closed afterwards."""
+
+    clamd: ClamdInspector
+    spamd: SpamdInspector
+    next_hop: NextHop
+    postconf: Postconf
+    box: Box
+
+
+async def examine(config: Config, neighbours: Neighbours) -> list[Diagnosis]:
     """Look at everything; what is switched off is not looked at."""
+    clamd = neighbours.clamd
     diagnoses = list(_directories(config))
     if config.clamav.enabled:
         diagnoses.append(await _clamd(config, clamd))
         if diagnoses[-1].state is State.WELL:
             diagnoses.append(await _clamd_limits(config, clamd))
     if config.spamassassin.enabled:
-        diagnoses.append(await _spamd(config, spamd))
+        diagnoses.append(await _spamd(config, neighbours.spamd))
     diagnoses.extend(_openers())
-    diagnoses.append(await _next_hop(config, next_hop))
-    diagnoses.extend(await asyncio.to_thread(lambda: list(_postfix(config, postconf))))
+    diagnoses.extend(await _box(neighbours.box))
+    diagnoses.append(await _next_hop(config, neighbours.next_hop))
+    diagnoses.extend(await asyncio.to_thread(lambda: list(_postfix(config, neighbours.postconf))))
     diagnoses.extend(_domains(config))
     return diagnoses
 
@@ -162,6 +187,26 @@ def _openers() -> Iterator[Diagnosis]:
         yield Diagnosis(about, State.ODD, f"{what} is missing", f"install it, or these stay unchecked: {consequence}")
     if not lacking:
         yield Diagnosis(about, State.WELL, "every program and library is there")
+
+
+async def _box(box: Box) -> list[Diagnosis]:
+    """Whether containers are opened out of reach: a helper is started as the daemon does it, and tries its bars."""
+    about = "the helpers' box"
+    try:
+        found = await box.measures()
+    except InspectorError as error:
+        return [Diagnosis(about, State.ILL, str(error), _AS_WHOM)]
+    finally:
+        await box.close()
+    lacking = [
+        Diagnosis(
+            f"{about}, {each.name}", State.ODD, f"does not hold: {each.detail}", f"{_BARS[each.name]}{_ELSEWHERE}"
+        )
+        for each in found
+        if not each.holds
+    ]
+    names = ", ".join(each.name for each in found)
+    return lacking or [Diagnosis(about, State.WELL, f"started by uid {os.geteuid()} it has all of: {names}")]
 
 
 async def _clamd(config: Config, clamd: ClamdInspector) -> Diagnosis:

@@ -10,7 +10,8 @@ from io import BytesIO
 import pybase64
 
 from contentfilter.message import Buffer
-from contentfilter.mime.decoded import Decoded, different
+from contentfilter.mime.costs import Costs
+from contentfilter.mime.decoded import Decoded, Others
 
 _CHUNK = 256 * 1024
 """Bytes of base64 cleaned and decoded at a time: what a core's own cache holds."""
@@ -29,22 +30,36 @@ _FOREIGN_TO_ALL = re.compile(rb"[^A-Za-z0-9+/= \t\r\n_-]")
 _PADDING = re.compile(rb"=")
 
 
-def decode_base64(buffer: Buffer, start: int, end: int) -> Decoded:
-    """The content. Only what is entirely in order takes the fast way."""
+def decode_base64(buffer: Buffer, start: int, end: int, costs: Costs | None = None) -> Decoded:
+    """The content. Only what is entirely in order takes the fast way. Raises OutOfTimeError."""
+    costs = costs or Costs()
+    content = _orderly(buffer, start, end, costs)
+    return _odd(buffer, start, end, costs) if content is None else Decoded(content)
+
+
+def base64_content(buffer: Buffer, start: int, end: int, costs: Costs) -> bytes:
+    """The content by itself, all that lies between the padding of an odd one. Raises OutOfTimeError."""
+    content = _orderly(buffer, start, end, costs)
+    return _whole(buffer, start, end, costs)[0] if content is None else content
+
+
+def _orderly(buffer: Buffer, start: int, end: int, costs: Costs) -> bytes | None:
+    """The content of what is in order, else None."""
     decoded = BytesIO()
     rest = b""
     padded = False
     try:
         for position in range(start, end, _CHUNK):
+            costs.check()
             digits = rest + buffer[position : min(position + _CHUNK, end)].translate(None, _BLANKS)
             if padded and digits:
-                return _odd(buffer, start, end)
+                return None
             whole = len(digits) - len(digits) % 4
             decoded.write(pybase64.b64decode(digits[:whole], validate=True))
             rest, padded = digits[whole:], digits.endswith(b"=")
     except binascii.Error:
-        return _odd(buffer, start, end)
-    return _odd(buffer, start, end) if rest else Decoded(decoded.getvalue())
+        return None
+    return None if rest else decoded.getvalue()
 
 
 def looks_like_base64(head: bytes) -> bool:
@@ -53,29 +68,36 @@ def looks_like_base64(head: bytes) -> bool:
     return len(digits) >= 16 and b" " not in head.strip() and not digits.translate(None, DIGITS + b"=")
 
 
-def _odd(buffer: Buffer, start: int, end: int) -> Decoded:
+def _odd(buffer: Buffer, start: int, end: int, costs: Costs) -> Decoded:
     """Base64 with foreign characters, padding before its end, or padding that is missing."""
-    content = BytesIO()
-    first: int | None = None
-    pieces = 0
-    for begin, stop in _pieces(buffer, start, end):
-        pieces += _write(content, buffer, begin, stop) > 0
-        first = content.tell() if first is None and pieces else first
-    whole = content.getvalue()
+    whole, pieces, first = _whole(buffer, start, end, costs)
     defects: list[str] = []
-    others: list[tuple[str, bytes]] = []
+    others = Others(whole, costs)
+    most = len(whole) + 4
     foreign = _FOREIGN_DIGIT.search(buffer, start, end)
     if foreign is not None:
         defects.append("base64-foreign")
-        others.append(("base64-foreign", _straight(buffer, start, foreign.start())))
-        if pieces == 1 and _FOREIGN_TO_ALL.search(buffer, foreign.start(), end) is None:
+        stop = foreign.start()
+        others.add("base64-foreign", min(stop - start, most), lambda: straight(buffer, start, stop, costs))
+        if pieces == 1 and _FOREIGN_TO_ALL.search(buffer, stop, end) is None:
             # The alphabet for addresses (RFC 4648 section 5), which lenient decoders take as well.
-            others.append(("base64-url", _straight(buffer, start, end, _FROM_URL, _NOT_URL_DIGITS)))
+            for_urls = _FROM_URL, _NOT_URL_DIGITS
+            others.add("base64-url", end - start, lambda: straight(buffer, start, end, costs, alphabet=for_urls))
     if pieces > 1:
         defects.append("base64-after-padding")
-        others.append(("base64-after-padding", whole[:first]))
-        others.append(("base64-after-padding", _straight(buffer, start, end)))
-    return Decoded(whole, tuple(defects) or ("base64-padding",), different(whole, others))
+        others.add("base64-after-padding", first, lambda: whole[:first])
+        others.add("base64-after-padding", most, lambda: straight(buffer, start, end, costs))
+    return Decoded(whole, tuple(defects) or ("base64-padding",), others.found)
+
+
+def _whole(buffer: Buffer, start: int, end: int, costs: Costs) -> tuple[bytes, int, int]:
+    """All pieces, how many of them hold anything, and how long the first of these is."""
+    content = BytesIO()
+    first = pieces = 0
+    for begin, stop in _pieces(buffer, start, end):
+        pieces += _write(content, buffer, begin, stop, costs) > 0
+        first = first or content.tell()
+    return content.getvalue(), pieces, first
 
 
 def _pieces(buffer: Buffer, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -89,11 +111,15 @@ def _pieces(buffer: Buffer, start: int, end: int) -> Iterator[tuple[int, int]]:
     yield position, end
 
 
-def _straight(
-    buffer: Buffer, start: int, end: int, meaning: bytes = _AS_THEY_ARE, dropped: bytes = _NOT_DIGITS
+def straight(
+    buffer: Buffer, start: int, end: int, costs: Costs, *, alphabet: tuple[bytes, bytes] = (_AS_THEY_ARE, _NOT_DIGITS)
 ) -> bytes:
+    """All digits as if nothing stood between them. alphabet: which digit each byte stands for, and which are none.
+
+    Raises OutOfTimeError.
+    """
     content = BytesIO()
-    _write(content, buffer, start, end, meaning=meaning, dropped=dropped)
+    _write(content, buffer, start, end, costs, alphabet=alphabet)
     return content.getvalue()
 
 
@@ -102,15 +128,16 @@ def _write(
     buffer: Buffer,
     start: int,
     end: int,
+    costs: Costs,
     *,
-    meaning: bytes = _AS_THEY_ARE,
-    dropped: bytes = _NOT_DIGITS,
+    alphabet: tuple[bytes, bytes] = (_AS_THEY_ARE, _NOT_DIGITS),
 ) -> int:
     """Decode one piece, padding left out; how many digits there were. One that is left over holds no whole byte."""
     rest = b""
     count = 0
     for position in range(start, end, _CHUNK):
-        digits = buffer[position : min(position + _CHUNK, end)].translate(meaning, dropped)
+        costs.check()
+        digits = buffer[position : min(position + _CHUNK, end)].translate(*alphabet)
         count += len(digits)
         digits = rest + digits
         whole = len(digits) - len(digits) % 4

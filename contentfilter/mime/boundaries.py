@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from contentfilter.message import Buffer
+from contentfilter.mime.costs import Costs
 
 # close-delimiter := delimiter "--"; both may be followed by transport-padding.
 _REST = re.compile(rb"(--)?(?=[ \t]*+(?:\r?\n|\Z))")
 _PATIENCE = 100
 """Lines that only begin like a delimiter before we compile a pattern: that takes longer than finding a few of them."""
 
+_OFTEN = 1000
+_CLOSINGS = 1000
+"""Delimiters, beside two a part, that are looked at: any number of closing ones may follow each other."""
+
 _LINE_END = re.compile(rb"[ \t]*(?:\r?\n|\Z)")
 _CLOSING = re.compile(rb"(--)?(?=[^\n]*+(?:\n|\Z))")
 _REST_OF_LINE = re.compile(rb"[^\n]*+(?:\n|\Z)")
-_LIKE_A_DELIMITER = re.compile(rb"\n--([^\r\n]{1,256}+)(?=\r?\n(content-)?)", re.IGNORECASE)
+_LIKE_A_DELIMITER = re.compile(rb"(?:\n|\A)--([^\r\n]{1,256}+)(?=\r?\n(content-)?)", re.IGNORECASE)
 _GUESSED_WITHIN = 64 * 1024
 """Bytes of a body in which the first delimiter is looked for if no boundary is known."""
 
@@ -39,8 +44,17 @@ class Scan:
     beginnings: bool = False
 
 
-def scan(buffer: Buffer, start: int, end: int, boundary: bytes, limit: int, *, prefix: bool = False) -> Scan:
-    """The parts between the delimiter lines in buffer[start:end], at most limit of them.
+def scan(
+    buffer: Buffer,
+    start: int,
+    end: int,
+    boundary: bytes,
+    limit: int,
+    *,
+    prefix: bool = False,
+    costs: Costs | None = None,
+) -> Scan:
+    """The parts between the delimiter lines in buffer[start:end], at most limit of them. Raises OutOfTimeError.
 
     start must be 0 or follow a line end. A delimiter is a whole line; its own line end and the one before it do not
     belong to the parts. prefix: a line that only begins with the boundary is one, too, as RFC 2046 has it in the
@@ -49,13 +63,16 @@ def scan(buffer: Buffer, start: int, end: int, boundary: bytes, limit: int, *, p
     result = Scan()
     opened: int | None = None
     gap: int | None = None
-    for before, after, closing in _Delimiters(buffer, start, end, boundary, result, prefix=prefix):
+    found = _Delimiters(buffer, start, end, boundary, result, prefix=prefix)
+    for number, (before, after, closing) in enumerate(found):
+        if costs and number % _OFTEN == 0:
+            costs.check()
         result.begins = before if result.begins is None else result.begins
         if opened is not None:
             # An empty part: the line end before this delimiter is the one after the last.
             result.parts.append((opened, max(opened, before)))
             result.after_close += result.closed
-        if len(result.parts) >= limit:
+        if len(result.parts) >= limit or number >= 2 * limit + _CLOSINGS:
             result.more = True
             return result
         result.closed = result.closed or closing

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from contentfilter.mime.costs import Costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +23,27 @@ class Decoded:
     too_costly: bool = False
 
 
-def different(content: bytes, others: list[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]:
-    """The other contents, each once, without those that are the same as the first."""
-    seen = {content}
-    distinct: list[tuple[str, bytes]] = []
-    for name, other in others:
-        if other not in seen:
-            seen.add(other)
-            distinct.append((name, other))
-    return tuple(distinct)
+class Others:
+    """Collects the other contents, each once, without those that are the same as the first, and as far as they fit."""
+
+    def __init__(self, content: bytes, costs: Costs) -> None:
+        self._seen = {content}
+        self._costs = costs
+        self._found: list[tuple[str, bytes]] = []
+
+    def add(self, name: str, most: int, make: Callable[[], bytes]) -> None:
+        """One more. most: bytes that it and its making may take; where there is no room it is not made."""
+        if not self._costs.may_hold(most):
+            return
+        content = make()
+        if content in self._seen:
+            self._costs.release(most)
+            return
+        self._costs.release(most - len(content))
+        self._seen.add(content)
+        self._found.append((name, content))
+
+    @property
+    def found(self) -> tuple[tuple[str, bytes], ...]:
+        """All of them, in order."""
+        return tuple(self._found)

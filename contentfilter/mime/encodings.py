@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from contentfilter.message import Buffer
 from contentfilter.mime.base_64 import decode_base64, looks_like_base64
+from contentfilter.mime.costs import Costs
 from contentfilter.mime.decoded import Decoded
 from contentfilter.mime.quoted_printable import decode_quoted_printable
 from contentfilter.mime.uuencode import decode_uu
@@ -40,7 +41,7 @@ _ESCAPE = re.compile(rb"=(?:[0-9A-F]{2}|\r?\n)")
 _HEAD = 4096
 """Bytes at the beginning of a body that tell whether it may be in an encoding that nobody declared."""
 
-DECODERS: MappingProxyType[str, Callable[[Buffer, int, int], Decoded]] = MappingProxyType({
+DECODERS: MappingProxyType[str, Callable[[Buffer, int, int, Costs], Decoded]] = MappingProxyType({
     "base64": decode_base64,
     "quoted-printable": decode_quoted_printable,
     "x-uuencode": decode_uu,

@@ -7,13 +7,14 @@ read and go onto the stack in turn, so that the tree comes out in preorder.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from contentfilter.message import Buffer
 from contentfilter.mime.boundaries import Scan, guess_boundaries, scan
 from contentfilter.mime.charset import decode_unlabelled
+from contentfilter.mime.costs import Costs, OutOfTimeError
 from contentfilter.mime.decoded import Decoded
 from contentfilter.mime.embedded import Embedded, embedded_files, named_files
 from contentfilter.mime.encodings import DECODERS
@@ -21,7 +22,7 @@ from contentfilter.mime.fields import Header, parse_header
 from contentfilter.mime.model import DEFAULT_LIMITS, Ambiguity, Limits, Part, Tree
 from contentfilter.mime.names import file_names, too_many_parameters
 from contentfilter.mime.readings import ContentType, Reading, disposition_of, ignores_mime, understand
-from contentfilter.mime.variants import STRUCTURAL, has_bare_cr, with_line_ends
+from contentfilter.mime.variants import STRUCTURAL, has_bare_cr, size_with_line_ends, with_line_ends
 from contentfilter.mime.words import decode_words
 
 _ELSEWHERE = frozenset({"message/partial", "message/external-body"})
@@ -31,15 +32,16 @@ _SHORTEST_PAYLOAD = 20
 _MOST_GAPS = 100
 """Stretches behind closing delimiters that are looked at in one multipart."""
 
-_SMALL = 4096
 _SAMPLE = 100
 """Bytes of two bodies that tell whether they begin at the same place."""
 
-_FIELD_OF_A_PART = re.compile(rb"\n(?=content-(?:type|transfer-encoding|disposition)[ \t]*:)", re.IGNORECASE)
-_DECODED_TIMES = 2
+_FIELD = rb"(?=content-(?:type|transfer-encoding|disposition)[ \t]*:)"
+_FIRST_FIELD = re.compile(_FIELD, re.IGNORECASE)
+_FIELD_OF_A_PART = re.compile(rb"\n" + _FIELD, re.IGNORECASE)
+_DECODED_HALVES = 3
 _DECODED_AT_LEAST = 16 * 1024 * 1024
-"""All that is decoded may be this many times the message, plus so many bytes: each level of nested encodings, and each
-reading of an encoded body, counts again."""
+"""All that is held besides the message may be this many halves of it, plus so many bytes: each level of nested
+encodings, and each reading of an encoded body, counts again."""
 _ALSO_RAW = 1000
 """Bytes in which an encoded message must show a field to be read as one that is not encoded after all."""
 
@@ -85,19 +87,17 @@ class _Parser:
 
     def __init__(self, limits: Limits, size: int) -> None:
         self._limits = limits
-        # Of this thread alone: a busy machine must not make mail unchecked.
-        self._until = time.thread_time() + limits.seconds
+        held = min(limits.decoded_bytes, size * _DECODED_HALVES // 2 + _DECODED_AT_LEAST)
+        self._costs = Costs(held=held, searched=limits.searched_bytes, seconds=limits.seconds)
         self._parts: list[Part] = []
         self._stack: list[tuple[_Entity, Reading]] = []
         self._ambiguities: list[Ambiguity] = []
-        self._exceeded: dict[str, None] = {}
+        self._exceeded = self._costs.exceeded
         self._numbers: dict[str, int] = {}
         self._header_bytes = limits.header_bytes
-        self._decoded_bytes = min(limits.decoded_bytes, _DECODED_TIMES * size + _DECODED_AT_LEAST)
         self._decoded: dict[tuple[int, int, int, str], tuple[Buffer, Decoded]] = {}
         self._files: dict[tuple[int, int, int], tuple[Buffer, tuple[Embedded, ...]]] = {}
         self._unchecked: list[tuple[str, str]] = []
-        self._searched_bytes = limits.searched_bytes
         self._readings = limits.readings
 
     def tree(self) -> Tree:
@@ -155,9 +155,9 @@ class _Parser:
     def _before_mime(self, entity: _Entity, straight: Reading, name: str) -> list[tuple[_Entity, Reading]]:
         """The message as a program shows it that ignores MIME: only files in its text can make a difference."""
         start = straight.header.body_start
-        if not self._may_search(entity.end - start) or not any(
-            file.content for file in named_files(entity.buffer, start, entity.end)
-        ):
+        if not self._costs.may_search(entity.end - start):
+            return []
+        if not self._has_files(named_files(entity.buffer, start, entity.end, self._costs)):
             return []
         self._note(entity, {name: entity.start})
         other = self._other_reading(entity, name)
@@ -169,7 +169,7 @@ class _Parser:
         if other is None:
             return []
         again = parse_header(other.buffer, other.start, None, self._limits.header_bytes, self._limits.fields)
-        before = with_line_ends(entity.buffer[header.body_start : min(entity.end, header.body_start + _SAMPLE)])
+        before = with_line_ends(entity.buffer, header.body_start, min(entity.end, header.body_start + _SAMPLE))
         after = other.buffer[again.body_start : again.body_start + max(len(before), 1)]
         if _told(again) == _told(header) and after == before:
             return []
@@ -178,11 +178,10 @@ class _Parser:
 
     def _converted(self, entity: _Entity) -> _Entity | None:
         """The same entity with a line end for each bare CR, behind an empty line; None if there is no room for it."""
-        if not self._may_decode(entity.end - entity.start):
+        if not self._may_decode(size_with_line_ends(entity.buffer, entity.start, entity.end)):
             return None
-        # The scan for delimiters wants a line end before the first.
-        buffer = with_line_ends(b"\n" + entity.buffer[entity.start : entity.end])
-        return replace(entity, buffer=buffer, start=2, end=len(buffer))
+        buffer = with_line_ends(entity.buffer, entity.start, entity.end)
+        return replace(entity, buffer=buffer, start=0, end=len(buffer))
 
     def _make(self, entity: _Entity, reading: Reading) -> None:
         """Make the part of one reading, and enter what is inside it."""
@@ -190,7 +189,7 @@ class _Parser:
         composite = name.startswith("multipart/") or name in _MESSAGES
         if composite and entity.depth >= self._limits.depth:
             self._exceeded["depth"] = None
-        elif name.startswith("multipart/") and self._has_time(entity.end - reading.header.body_start):
+        elif name.startswith("multipart/") and self._costs.has_time(entity.end - reading.header.body_start):
             return self._make_multipart(entity, reading)
         elif name in _MESSAGES and reading.header.body_start < entity.end:
             return self._make_message(entity, reading)
@@ -218,7 +217,8 @@ class _Parser:
             if part.depth >= self._limits.depth:
                 self._exceeded["depth"] = None
                 return
-            self._note_at(part.path, file.way, file.start)
+            if self._ambiguities[-1:] != [Ambiguity(file.way, part.path, file.start)]:
+                self._note_at(part.path, file.way, file.start)  # two forks are one file
             self._parts.append(_leaf_below(part, number, file))
 
     def _files_within_limits(self, where: tuple[Buffer, int, int]) -> Iterator[Embedded]:
@@ -233,36 +233,24 @@ class _Parser:
             yield file
 
     def _fresh_files(self, where: tuple[Buffer, int, int]) -> Iterator[Embedded]:
-        if not self._may_search(where[2] - where[1]):
+        if not self._costs.may_search(where[2] - where[1]):
             return
-        for file in embedded_files(*where):
-            if not file.content:
-                continue
-            if not self._may_decode(max(len(file.content), file.end - file.start)):
-                return
-            yield file
-
-    def _may_search(self, size: int) -> bool:
-        """Whether so many bytes may still be searched; then they count."""
-        if size > self._searched_bytes:
-            self._exceeded["searched_bytes"] = None
-            return False
-        self._searched_bytes -= size
-        return self._has_time(size)
+        with suppress(OutOfTimeError):
+            for file in embedded_files(*where, self._costs):
+                if file.content:
+                    yield file
 
     def _may_decode(self, size: int) -> bool:
-        """Whether so many bytes may still be held besides the message; then they count."""
-        if size > self._decoded_bytes:
-            self._exceeded["decoded_bytes"] = None
-            return False
-        self._decoded_bytes -= size
-        return self._has_time(size)
+        """Whether so many bytes may still be held besides the message, and there is time; then they count."""
+        return self._costs.may_hold(size) and self._costs.has_time(size)
 
-    def _has_time(self, size: int) -> bool:
-        """Whether there is time for a step over so many bytes. Small ones are bounded by their number."""
-        if size < _SMALL or time.thread_time() < self._until:
-            return True
-        self._exceeded["seconds"] = None
+    def _has_files(self, files: Iterator[Embedded]) -> bool:
+        """Whether there is a file with any content. It is not kept."""
+        with suppress(OutOfTimeError):
+            for file in files:
+                self._costs.release(len(file.content))
+                if file.content:
+                    return True
         return False
 
     def _make_multipart(self, entity: _Entity, reading: Reading) -> None:
@@ -295,14 +283,12 @@ class _Parser:
             converted = self._converted(replace(entity, start=start))
             if converted is not None:
                 self._note(entity, {"bare-cr": start})
-                yield _Body(converted.buffer, 2, converted.end, "bare-cr")
+                yield _Body(converted.buffer, 0, converted.end, "bare-cr")
         if reading.encoding in DECODERS:
             self._note(entity, {"encoded-multipart": start})
             decoded = self._decode(entity, reading)
             if decoded is not None and not _is_same(decoded.content, entity, start):
-                # The scan for delimiters wants a line end before the first.
-                content = b"\r\n" + decoded.content
-                yield _Body(content, 2, len(content), "encoded-multipart")
+                yield _Body(decoded.content, 0, len(decoded.content), "encoded-multipart")
 
     def _delimits_at_bare_cr(self, entity: _Entity, start: int, boundary: bytes) -> bool:
         if entity.buffer.find(b"\r--" + boundary, start, entity.end) >= 0:
@@ -331,9 +317,12 @@ class _Parser:
                 yield "undeclared-boundary", found
 
     def _search(self, body: _Body, boundary: bytes, *, prefix: bool = False) -> Scan:
-        if not self._may_search(body.end - body.start):
+        if not self._costs.may_search(body.end - body.start):
             return Scan()
-        return scan(body.buffer, body.start, body.end, boundary, self._room(), prefix=prefix)
+        try:
+            return scan(body.buffer, body.start, body.end, boundary, self._room(), prefix=prefix, costs=self._costs)
+        except OutOfTimeError:
+            return Scan()
 
     def _make_multipart_of(self, entity: _Entity, reading: Reading, body: _Body, found: Scan) -> None:
         if found.more:
@@ -369,10 +358,11 @@ class _Parser:
     def _payload(self, entity: _Entity, body: _Body, name: str, number: int, extent: tuple[int, int]) -> list[_Entity]:
         """What stands before the first delimiter or behind the closing one, if it is more than a remark for people."""
         start, end = extent
-        if end - start < _SHORTEST_PAYLOAD or not self._may_search(end - start):
+        if end - start < _SHORTEST_PAYLOAD or not self._costs.may_search(end - start):
             return []
-        field = _FIELD_OF_A_PART.search(body.buffer, max(start - 1, 0), end)
-        if field is None and not any(file.content for file in embedded_files(body.buffer, start, end)):
+        field = _FIRST_FIELD.match(body.buffer, 0, end) if start == 0 else None
+        field = field or _FIELD_OF_A_PART.search(body.buffer, max(start - 1, 0), end)
+        if field is None and not self._has_files(embedded_files(body.buffer, start, end, self._costs)):
             return []
         begin = start if field is None else field.end()
         self._note(entity, {name: begin})
@@ -423,10 +413,14 @@ class _Parser:
         place = (id(entity.buffer), start, entity.end, reading.encoding)
         if place in self._decoded:
             return self._decoded[place][1]
-        # No encoding makes its content longer than itself.
+        # No encoding makes its content longer than itself, but for what its decoder asks for.
         if not self._may_decode(entity.end - start):
             return None
-        decoded = decoder(entity.buffer, start, entity.end)
+        try:
+            decoded = decoder(entity.buffer, start, entity.end, self._costs)
+        except OutOfTimeError:
+            return None
+        self._costs.release(entity.end - start - len(decoded.content))
         # The buffer is kept with it, so that no other can get its identity.
         self._decoded[place] = (entity.buffer, decoded)
         if decoded.too_costly:

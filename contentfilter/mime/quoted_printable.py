@@ -8,22 +8,29 @@ from collections.abc import Iterator
 from io import BytesIO
 
 from contentfilter.message import Buffer
-from contentfilter.mime.decoded import Decoded, different
+from contentfilter.mime.costs import Costs
+from contentfilter.mime.decoded import Decoded, Others
 
 _CHUNK = 1024 * 1024
 _PADDED_SOFT_BREAK = re.compile(rb"=[ \t]++(?=\r?(?:\n|\Z))")
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
 _SOFT_BREAK = re.compile(rb"=[ \t]*+\r?\n")
+_LONGEST_BEGUN = 100
+_BEGUN = re.compile(rb"=++(?:[ \t]*\r?|[0-9A-Fa-f])\Z")
 _MOST_ODD_ESCAPES = 100_000
 """Escapes in one body that are looked at one by one. Ordinary content has none."""
 
 
-def decode_quoted_printable(buffer: Buffer, start: int, end: int) -> Decoded:
-    """The content. An escape that is none stays as it is, or in the other reading loses its sign."""
+def decode_quoted_printable(buffer: Buffer, start: int, end: int, costs: Costs | None = None) -> Decoded:
+    """The content. An escape that is none stays as it is, or in the other reading loses its sign.
+
+    Raises OutOfTimeError.
+    """
+    costs = costs or Costs()
     content = BytesIO()
     room = _MOST_ODD_ESCAPES
     odd = False
-    for data in _stretches(buffer, start, end):
+    for data in _stretches(buffer, start, end, costs):
         clean, padded = _without_padding(data, room)
         decoded = binascii.a2b_qp(clean)
         # What is left of an escape in proper form is no "=", except where it stood for one.
@@ -32,17 +39,18 @@ def decode_quoted_printable(buffer: Buffer, start: int, end: int) -> Decoded:
         room -= padded + left
         content.write(decoded)
     whole = content.getvalue()
-    others: list[tuple[str, bytes]] = []
+    others = Others(whole, costs)
     if odd and room >= 0:
-        others.append(("quoted-printable-escape", _without_bad_escapes(buffer, start, end)))
-        others.append(("quoted-printable-escape", _breaks_first(buffer, start, end)))
-    return Decoded(whole, ("quoted-printable-escape",) if odd else (), different(whole, others), too_costly=room < 0)
+        others.add("quoted-printable-escape", end - start, lambda: _without_bad_escapes(buffer, start, end, costs))
+        others.add("quoted-printable-escape", end - start, lambda: _breaks_first(buffer, start, end, costs))
+    return Decoded(whole, ("quoted-printable-escape",) if odd else (), others.found, too_costly=room < 0)
 
 
-def _stretches(buffer: Buffer, start: int, end: int) -> Iterator[bytes]:
+def _stretches(buffer: Buffer, start: int, end: int, costs: Costs) -> Iterator[bytes]:
     """The data in pieces that end with a line, or at least not within an escape."""
     position = start
     while position < end:
+        costs.check()
         stop = min(position + _CHUNK, end)
         if stop < end:
             stop = buffer.rfind(b"\n", position, stop) + 1 or stop
@@ -68,16 +76,23 @@ def _without_padding(data: bytes, room: int) -> tuple[bytes, int]:
     return data, padded
 
 
-def _without_bad_escapes(buffer: Buffer, start: int, end: int) -> bytes:
+def _without_bad_escapes(buffer: Buffer, start: int, end: int, costs: Costs) -> bytes:
     content = BytesIO()
-    for data in _stretches(buffer, start, end):
+    for data in _stretches(buffer, start, end, costs):
         content.write(binascii.a2b_qp(_BAD_ESCAPE.sub(b"", _PADDED_SOFT_BREAK.sub(b"=", data))))
     return content.getvalue()
 
 
-def _breaks_first(buffer: Buffer, start: int, end: int) -> bytes:
+def _breaks_first(buffer: Buffer, start: int, end: int, costs: Costs) -> bytes:
     """As a program reads it that joins the lines first: then a break may stand in the middle of an escape."""
-    joined = BytesIO()
-    for data in _stretches(buffer, start, end):
-        joined.write(_SOFT_BREAK.sub(b"", data))
-    return binascii.a2b_qp(joined.getvalue().replace(b"=\r", b"=3D\r"))
+    content = BytesIO()
+    begun = b""
+    for data in _stretches(buffer, start, end, costs):
+        joined = _SOFT_BREAK.sub(b"", begun + data)
+        # What the next stretch may make an escape or a soft break of.
+        open_end = _BEGUN.search(joined, max(0, len(joined) - _LONGEST_BEGUN))
+        cut = len(joined) if open_end is None else open_end.start()
+        content.write(binascii.a2b_qp(joined[:cut].replace(b"=\r", b"=3D\r")))
+        begun = joined[cut:]
+    content.write(binascii.a2b_qp(begun.replace(b"=\r", b"=3D\r")))
+    return content.getvalue()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 
 from contentfilter.message import Buffer
 from contentfilter.mime.fields import Defect, Field, Header, parse_field
 
 # Without SO, SI and ESC, which switch alphabets in Japanese, Korean and Chinese names that were not encoded.
 _CONTROLS = bytes([*range(9), 11, 12, *range(16, 27), *range(28, 32), 127])
+_CHUNK = 1024 * 1024
 _BLANK_LINE = re.compile(rb"\n([ \t]+\r?\n)")
 _LINE_END = re.compile(rb"[ \t]*\r?\n[ \t]*")
 
@@ -50,12 +52,27 @@ def has_bare_cr(raw: bytes) -> bool:
     return b"\r" in raw and raw.count(b"\r") - raw.endswith(b"\r") != raw.count(b"\r\n")
 
 
-def with_line_ends(data: bytes) -> bytes:
+def with_line_ends(buffer: Buffer, start: int, end: int) -> bytes:
     """The same bytes with each bare CR, and each bare LF, made a line end."""
-    # One step at a time, so that no more than two of them are in memory.
-    data = data.replace(b"\r\n", b"\n")
-    data = data.replace(b"\r", b"\n")
-    return data.replace(b"\n", b"\r\n")
+    converted = BytesIO()
+    position = start
+    while position < end:
+        stop = min(position + _CHUNK, end)
+        stop += stop < end and buffer[stop - 1 : stop + 1] == b"\r\n"
+        data = buffer[position:stop].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        converted.write(data.replace(b"\n", b"\r\n"))
+        position = stop
+    return converted.getvalue()
+
+
+def size_with_line_ends(buffer: Buffer, start: int, end: int) -> int:
+    """How long :func:`with_line_ends` makes them."""
+    size = 0
+    for position in range(start, end, _CHUNK):
+        # A line end that stands across two chunks makes this one more than it is.
+        data = buffer[position : min(position + _CHUNK, end)]
+        size += len(data) + data.count(b"\r") + data.count(b"\n") - 2 * data.count(b"\r\n")
+    return size
 
 
 def _until(buffer: Buffer, header: Header, end: int, body_start: int) -> Header:

@@ -27,6 +27,7 @@ from contentfilter.unpack import wire
 from contentfilter.unpack.budget import DEFAULT_BUDGET, Budget
 from contentfilter.unpack.choice import Candidate, passwords_of, to_open
 from contentfilter.unpack.collector import Collector
+from contentfilter.unpack.measures import Measure
 from contentfilter.unpack.store import Store
 from contentfilter.unpack.unpacked import NOTHING, Unpacked
 
@@ -189,6 +190,22 @@ class Box:
                     self._nursery.close()
                     self._nursery = None
         await asyncio.to_thread(shutil.rmtree, helper.directory, ignore_errors=True)
+
+    async def measures(self) -> tuple[Measure, ...]:
+        """What keeps a helper in its box, as it finds it to hold. Raises InspectorError."""
+        helper = self._idle.pop() if self._idle else await self._new_helper()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await _send(helper.channel, {"do": "measure"})
+                packet = await _receive(helper.channel)
+            if packet is None:
+                raise ConnectionResetError("no word from it")
+            found = tuple(Measure(**each) for each in packet[0]["measures"])
+        except (OSError, TimeoutError, wire.NonsenseError, KeyError, TypeError) as error:
+            await self._end(helper)
+            raise InspectorError(f"a helper that opens containers does not say what holds it: {error!r}") from error
+        self._idle.append(helper)
+        return found
 
     async def close(self) -> None:
         """End all helpers. Jobs still running fail."""

@@ -143,6 +143,8 @@ def only_these_files(working: Path, readable: Iterator[Path]) -> tuple[str, ...]
         from landlock import FSAccess, LandlockError, Ruleset, landlock_abi_version  # noqa: PLC0415 - may be missing
     except ImportError as error:
         return (f"Landlock ({error})",)
+    # The library takes what an earlier call has left there for an error of its own.
+    ctypes.set_errno(0)
     try:
         landlock_abi_version()
         rules = Ruleset()

@@ -9,7 +9,7 @@ and what a dead helper leaves running it finds and kills.
 What it is asked over the socket, in JSON (:mod:`contentfilter.unpack.wire`):
 ``{"do": "fork", "settings": {...}}`` with a socket and a directory -> ``{"pid": N}``; ``{"do": "end", "pid": N}`` ->
 ``{"ended": N}`` once it and all its offspring are gone. A helper gets ``{"do": "open", ...}`` with the contents and
-tells what it finds, to ``{"done": true}``.
+tells what it finds, to ``{"done": true}``; or ``{"do": "measure"}`` and tells ``{"measures": [...]}``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -35,9 +35,11 @@ import contentfilter
 from contentfilter.unpack import confine, wire
 from contentfilter.unpack.budget import SECONDS, Budget, Meter
 from contentfilter.unpack.engine import Described, Engine, Look, Sign, Source, empty
+from contentfilter.unpack.measures import Measure, measures
 from contentfilter.unpack.opener import Opener, OverBudgetError
 from contentfilter.unpack.store import Place, Store
 
+_NETWORK: Final = Path("/proc/self/ns/net")
 _SHOWN: Final = 200
 _LONGEST_NAME: Final = 1000
 _MOST_NAMES: Final = 16
@@ -55,7 +57,9 @@ def main(openers: Sequence[Opener], look: Look, descriptor: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     confine.inherit_orphans()
     _load_ahead()
+    before = _NETWORK.stat().st_ino
     missing = confine.no_network()
+    own_network = _NETWORK.stat().st_ino != before
     confine.leave_root()
     confine.no_new_privileges()
     confine.die_with_parent(worker)
@@ -65,7 +69,7 @@ def main(openers: Sequence[Opener], look: Look, descriptor: int) -> None:
     gc.freeze()
     with socket.socket(fileno=descriptor) as channel:
         wire.send(channel, {"ready": list(missing)})
-        _Nursery(channel, openers, look).run()
+        _Nursery(channel, openers, look, own_network=own_network).run()
 
 
 def _load_ahead() -> None:
@@ -98,6 +102,7 @@ class _Nursery:
     channel: socket.socket
     openers: Sequence[Opener]
     look: Look
+    own_network: bool
     helpers: set[int] = field(default_factory=set)
 
     def run(self) -> None:
@@ -129,7 +134,7 @@ class _Nursery:
             confine.limit_resources(**settings)
             confine.only_these_files(Path(), _program_files())
             with socket.socket(fileno=job_socket) as channel:
-                _serve(channel, self.openers, self.look)
+                _serve(channel, self.openers, self.look, lambda: measures(self.own_network, settings["memory"]))
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -150,7 +155,9 @@ def _program_files() -> Iterator[Path]:
     yield from (Path(entry) for entry in sys.path if entry.endswith("-packages"))
 
 
-def _serve(channel: socket.socket, openers: Sequence[Opener], look: Look) -> None:
+def _serve(
+    channel: socket.socket, openers: Sequence[Opener], look: Look, measure: Callable[[], Iterator[Measure]]
+) -> None:
     """One job after another until the worker has no more for us."""
     signal.signal(signal.SIGALRM, _ring)
     sources = Store()
@@ -159,6 +166,9 @@ def _serve(channel: socket.socket, openers: Sequence[Opener], look: Look) -> Non
         if values["do"] == "take":
             for descriptor in descriptors:
                 sources.adopt(descriptor)
+            continue
+        if values["do"] == "measure":
+            wire.send(channel, {"measures": [asdict(each) for each in measure()]})
             continue
         (listing,) = descriptors
         with open(listing, "rb") as file:  # noqa: PTH123 - a descriptor

@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import tarfile
+import uuid
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -20,10 +21,12 @@ from tempfile import TemporaryDirectory
 import pikepdf
 import zstandard
 
+from tests.corpus import images, locked
 from tests.corpus.building import EICAR, PROGRAM, TEXT, Family, attached, carrying, mixed, text, uu
 from tests.corpus.case import BANNED, BANNED_AND_UNCHECKED, EITHER, NOT_VERIFIED, STANDARD, UNCHECKED, VIRUS, Expect
 from tests.corpus.formats import (
     Entry,
+    apple,
     arj,
     attached_file,
     binhex,
@@ -32,6 +35,7 @@ from tests.corpus.formats import (
     encrypted_entry,
     lha,
     libarchive_file,
+    macbinary,
     ole10_native,
     rar4,
     rar5,
@@ -496,12 +500,12 @@ _add(
 )
 
 
-def _seven_zip(*options: str) -> bytes:
+def _seven_zip(*options: str, content: bytes = TEXT) -> bytes:
     program = shutil.which("7zz") or shutil.which("7z")
     if program is None:
         raise FileNotFoundError("7zz of the package 7zip")
     with TemporaryDirectory() as directory:
-        (Path(directory) / "run.exe").write_bytes(TEXT)
+        (Path(directory) / "run.exe").write_bytes(content)
         command = [program, "a", "-p8vkEq1", *options, "a.7z", "run.exe"]
         subprocess.run(command, cwd=directory, check=True, capture_output=True)
         return (Path(directory) / "a.7z").read_bytes()
@@ -515,5 +519,98 @@ _add(
     lambda: _seven_zip("-mhe=on"),
     UNCHECKED,
 )
+
+_add(
+    "7z-in-program-password-in-text",
+    "a 7z whose names are encrypted, behind other bytes, with the password in the text",
+    "7-Zip looks for it; the reader",
+    lambda: _JPEG + _seven_zip("-mhe=on"),
+    note=b"Please find the papers.\r\nPassword: 8vkEq1\r\n",
+)
+
+
+def _zip_of_7z(method: str) -> bytes:
+    program = shutil.which("7zz") or shutil.which("7z")
+    if program is None:
+        raise FileNotFoundError("7zz of the package 7zip")
+    with TemporaryDirectory() as directory:
+        (Path(directory) / "photo.jpg").write_bytes(PROGRAM * 3)
+        command = [program, "a", "-tzip", f"-mm={method}", "a.zip", "photo.jpg"]
+        subprocess.run(command, cwd=directory, check=True, capture_output=True)
+        return (Path(directory) / "a.zip").read_bytes()
+
+
+_add("zip-deflate64", "Deflate64 in a zip", "Windows Explorer, 7-Zip and WinRAR", lambda: _zip_of_7z("Deflate64"))
+for _name, _archive in {
+    "rar4": partial(locked.rar4_locked, b"photo.jpg", PROGRAM, "s3cret77"),
+    "rar5": partial(locked.rar5_locked, b"photo.jpg", PROGRAM, "s3cret77"),
+    "arj": partial(locked.arj_locked, b"photo.jpg", PROGRAM, b"s3cret77"),
+}.items():
+    _add(
+        f"{_name}-password-in-text",
+        "the password stands in the text",
+        "the reader",
+        _archive,
+        note=b"Please find the papers.\r\nPassword: s3cret77\r\n",
+    )
+    _add(f"{_name}-password-elsewhere", "the password comes by another way", "the reader", _archive, UNCHECKED)
+_add(
+    "rar5-encrypted-name",
+    "an encrypted RAR 5 with the name of a program",
+    "WinRAR",
+    lambda: locked.rar5_locked(b"run.exe", TEXT, "s3cret77"),
+    BANNED_AND_UNCHECKED,
+)
+_add(
+    "rar5-in-program-encrypted",
+    "an encrypted RAR 5 behind other bytes",
+    "WinRAR looks for it",
+    lambda: _JPEG + locked.rar5_locked(b"run.exe", TEXT, "s3cret77"),
+    BANNED_AND_UNCHECKED,
+)
+
+# Images and packages.
+
+_add("rpm", "a program in a package", "7-Zip and file managers", images.rpm("photo.jpg", PROGRAM))
+_add("chm", "a program in a help file", "the help of Windows runs what is in it", images.chm(b"photo.jpg", PROGRAM))
+_add("squashfs", "a program in a squashfs", "7-Zip; Snap and AppImage", images.sample("squashfs.img"))
+_add(
+    "nsis",
+    "a program in an installer, which is one itself",
+    "Windows",
+    images.sample("nsis-installer.bin"),
+    Expect(BANNED.kinds, names=("photo.jpg",)),
+)
+_add("fat", "an image of a floppy disk", "7-Zip and Windows", images.fat(b"PHOTO   JPG", PROGRAM), EITHER)
+_add(
+    "vhd",
+    "a disk with a partition with a program",
+    "Windows mounts it on a double click",
+    images.vhd(images.disk(images.fat(b"PHOTO   JPG", PROGRAM))),
+    file_name="papers.vhd",
+)
+_add(
+    "vhd-dynamic",
+    "the same as a dynamic disk",
+    "Windows mounts it on a double click",
+    images.vhd_dynamic(images.disk(images.fat(b"PHOTO   JPG", PROGRAM))),
+    file_name="papers.vhd",
+)
+_add(
+    "msi",
+    "an installer with a cabinet with a program",
+    "Windows Installer",
+    compound(
+        {"photo.cab": cab(b"photo.jpg", PROGRAM)},
+        uuid.UUID("000c1084-0000-0000-c000-000000000046").bytes_le,
+    ),
+)
+
+# Files of the Macintosh.
+
+_add("applesingle", "a program as data fork of an AppleSingle", "Apple Mail", apple(b"photo.jpg", PROGRAM, b"harmless"))
+_add("applesingle-name", "the name of a program in an AppleSingle", "Apple Mail", apple(b"run.exe", TEXT, b""))
+_add("appledouble-resource", "a program as resource fork", "Apple Mail", apple(b"photo.jpg", b"", PROGRAM))
+_add("macbinary", "a program in a MacBinary", "StuffIt", macbinary(b"photo.jpg", PROGRAM, b""))
 
 CASES = tuple(_family.cases)

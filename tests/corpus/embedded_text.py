@@ -75,6 +75,12 @@ _add(
 _add("binhex", "BinHex in the text", "Apple Mail, Eudora", _text(binhex(PROGRAM, b"photo.jpg")))
 _add("binhex-name", "BinHex with the name of a program", "Apple Mail, Eudora", _text(binhex(b"harmless", b"run.exe")))
 _add(
+    "binhex-resource",
+    "a program in the resource fork of a BinHex file",
+    "programs that keep both forks",
+    _text(binhex(b"harmless", b"photo.jpg", PROGRAM)),
+)
+_add(
     "binhex-declared",
     "BinHex under its own type",
     "Outlook (MS-OXCMAIL)",

@@ -379,10 +379,10 @@ def _directory_entry(
     )
 
 
-def binhex(content: bytes, name: bytes) -> bytes:
-    """BinHex 4.0 (RFC 1741) of a data fork."""
-    header = bytes([len(name)]) + name + b"\0TEXTttxt" + struct.pack(">HII", 0, len(content), 0)
-    raw = b"".join(part + struct.pack(">H", binascii.crc_hqx(part, 0)) for part in (header, content, b""))
+def binhex(content: bytes, name: bytes, resource: bytes = b"") -> bytes:
+    """BinHex 4.0 (RFC 1741) of a data fork and a resource fork."""
+    header = bytes([len(name)]) + name + b"\0TEXTttxt" + struct.pack(">HII", 0, len(content), len(resource))
+    raw = b"".join(part + struct.pack(">H", binascii.crc_hqx(part, 0)) for part in (header, content, resource))
     raw = raw.replace(b"\x90", b"\x90\0")
     alphabet = b"!\"#$%&'()*+,-012345689@ABCDEFGHIJKLMNPQRSTUVXYZ[`abcdefhijklmpqr"
     plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -390,6 +390,27 @@ def binhex(content: bytes, name: bytes) -> bytes:
     digits = b":" + digits + b":"
     lines = CRLF.join(digits[at : at + 64] for at in range(0, len(digits), 64))
     return b"(This file must be converted with BinHex 4.0)\r\n\r\n" + lines + CRLF
+
+
+def apple(name: bytes, content: bytes, resource: bytes) -> bytes:
+    """AppleSingle (RFC 1740) of both forks; AppleDouble if there is no data fork."""
+    entries = {3: name, 2: resource, 1: content} if content else {3: name, 2: resource}
+    offset = 26 + 12 * len(entries)
+    table = b""
+    for kind, data in entries.items():
+        table += struct.pack(">III", kind, offset, len(data))
+        offset += len(data)
+    mark = 0x51600 if content else 0x51607
+    return struct.pack(">II16xH", mark, 0x20000, len(entries)) + table + b"".join(entries.values())
+
+
+def macbinary(name: bytes, content: bytes, resource: bytes, *, first: bool = False) -> bytes:
+    """MacBinary of both forks. first: version I, which has no checksum."""
+    header = struct.pack(">BB63s8s", 0, len(name), name, b"APPLtest").ljust(83, b"\0")
+    header += struct.pack(">II", len(content), len(resource))
+    header = header.ljust(122, b"\0") + (b"" if first else b"\x81\x81")
+    header += b"" if first else struct.pack(">H", binascii.crc_hqx(header, 0))
+    return b"".join(part + bytes(-len(part) % 128) for part in (header, content, resource))
 
 
 def yenc(content: bytes, name: bytes, *, part: bool = False) -> bytes:

@@ -18,8 +18,7 @@ from demo.neighbours.filter import Filter
 from tests.corpus.bombs import CASES
 from tests.corpus.building import TEXT, letter
 from tests.corpus.case import Case
-from tests.corpus.known import AMONG_BOMBS
-from tests.integration.test_corpus import Sink, deliver, marked, sender
+from tests.integration.test_corpus import Sink, deliver, sender
 
 BUDGET = 30.0
 """Seconds, as the configuration has it by default. clamd's and the disk's share comes on top."""
@@ -116,7 +115,7 @@ def running(clamd: Clamd, open_directory: Path) -> Iterator[Filter]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the kernel does not tell about memory")
-@pytest.mark.parametrize("case", marked(CASES, AMONG_BOMBS))
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_bomb_costs_little_and_is_unchecked(case: Case, running: Filter) -> None:
     raw = case.build()
     with Watch(running.pid) as watch, Trickle(running.port) as others:

@@ -112,7 +112,7 @@ def unpack(
         for opener in (only,) if only else OPENERS:
             if (opener.exclusive and done) or not opener.accepts(kind):
                 continue
-            before = len(sink.members)
+            before = len(sink.members) + len(sink.without_content)
             try:
                 opener.open(file, kind, sink)
             except NotThisError:
@@ -124,5 +124,5 @@ def unpack(
                 break
             finally:
                 assert list(Path(directory).iterdir()) == []
-            done = done or (opener.exclusive and len(sink.members) > before)
+            done = done or (opener.exclusive and len(sink.members) + len(sink.without_content) > before)
         return sink

@@ -17,7 +17,7 @@ UNITS = ("contentfilter.service", "quarantine-expire.service", "quarantine-expir
 
 
 def unit(name: str) -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
+    parser = configparser.ConfigParser(interpolation=None, strict=False, delimiters=("=",), comment_prefixes=("#",))
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # the way that its documentation names
     parser.read_string((CONF / name).read_text())
     return parser

@@ -14,11 +14,12 @@ from typing import Any, cast
 
 import pytest
 
-from contentfilter import config
+from contentfilter import config, doctor
 from contentfilter.doctor import Diagnosis, PostconfCommand, PostconfError, State, examine
 from contentfilter.errors import InspectorError, NextHopError
 from contentfilter.finding import Finding, Kind, Test
 from contentfilter.inspectors.clamd import EICAR
+from contentfilter.unpack.measures import Measure
 from tests.unit.users import locked_out, open_place
 
 LARGE = 30_000_000
@@ -52,6 +53,7 @@ class Neighbours:
     services: tuple[str, ...] = ("smtp/inet", "scan/unix", "127.0.0.1:10026/inet")
     overrides: dict[str, str] = field(default_factory=lambda: {"127.0.0.1:10026/inet/content_filter": ""})
     postconf_error: str = ""
+    measures: tuple[Measure, ...] | InspectorError = (Measure("user", True, "uid 7"), Measure("seccomp", True, ""))
 
 
 class Clamd:
@@ -94,6 +96,20 @@ class Hop:
         return dict.fromkeys(self.neighbours.keywords, "")
 
 
+class FakeBox:
+    def __init__(self, neighbours: Neighbours) -> None:
+        self.neighbours = neighbours
+        self.closed = False
+
+    async def measures(self) -> tuple[Measure, ...]:
+        if isinstance(self.neighbours.measures, Exception):
+            raise self.neighbours.measures
+        return self.neighbours.measures
+
+    async def close(self) -> None:
+        self.closed = True
+
+
 class FakePostconf:
     def __init__(self, neighbours: Neighbours) -> None:
         self.neighbours = neighbours
@@ -116,13 +132,16 @@ async def diagnoses(tmp_path: Path, neighbours: Neighbours, text: str = "") -> d
     """By what they are about, without addresses."""
     head = f'state_directory = "{tmp_path}"\nlimits.message_size = {LARGE}\n'
     got = config.parse(head + (text or '[domains]\nlocal = ["example.org", "localhost"]'), "f")
-    found = await examine(
-        got,
+    box = FakeBox(neighbours)
+    asked = doctor.Neighbours(
         cast(Any, Clamd(neighbours)),
         cast(Any, Spamd(neighbours)),
         cast(Any, Hop(neighbours)),
         FakePostconf(neighbours),
+        cast(Any, box),
     )
+    found = await examine(got, asked)
+    assert box.closed
     return {one.about.partition(" at ")[0]: one for one in found}
 
 
@@ -132,7 +151,7 @@ async def test_where_all_is_well_nothing_is_complained_of(tmp_path: Path) -> Non
     assert {one.advice for one in found.values()} == {""}
     assert set(found) == {
         "state_directory", "[quarantine] directory", "clamd", "spamd", "next hop", "reinjection port",
-        "address mappings", "[domains] local", "opening containers", "clamd's limits",
+        "address mappings", "[domains] local", "opening containers", "clamd's limits", "the helpers' box",
     }  # fmt: skip
 
 
@@ -177,6 +196,18 @@ async def test_where_all_is_well_nothing_is_complained_of(tmp_path: Path) -> Non
         (
             Neighbours(parameters={"relay_domains": ".b.example, a.example /x hash:/y"}), "Postfix's domains",
             State.ODD, "not local here: .b.example, a.example", "add them to [domains] local",
+        ),
+        (Neighbours(measures=InspectorError("cannot start")), "the helpers' box", State.ILL, "cannot start", "as the"),
+        *(
+            (
+                Neighbours(measures=(Measure("user", True, ""), Measure(name, False, "as it was"))),
+                f"the helpers' box, {name}", State.ODD, "does not hold: as it was", advice,
+            )
+            for name, advice in (
+                ("user", "a user of its own"), ("seccomp", "libseccomp2"), ("Landlock", "Linux 5.13"),
+                ("network namespace", "user.max_user_namespaces"), ("resource limits", "[unpack] memory"),
+                ("no new privileges", "Linux 3.5"),
+            )
         ),
         (Neighbours(postconf_error="no postconf"), "Postfix", State.ODD, "no postconf", "--postfix-config"),
     ],
@@ -304,3 +335,5 @@ def test_the_command_fails_if_something_is_ill(tmp_path: Path) -> None:
     found = {one["about"]: one for one in json.loads(done.stdout)}
     assert found["next hop at 127.0.0.1:1"]["state"] == "failed"
     assert found["state_directory"]["state"] == "ok"
+    # A real helper was asked; where the kernel lacks something, it is named.
+    assert any(about.startswith("the helpers' box") and one["state"] != "failed" for about, one in found.items())

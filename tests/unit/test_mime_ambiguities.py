@@ -278,3 +278,12 @@ def test_files_in_any_text_do_not_outgrow_it(pieces: list[bytes]) -> None:
     for file in embedded.embedded_files(raw, 0, len(raw)):
         assert 0 <= file.start <= file.end <= len(raw)
         assert len(file.content) <= 20 * len(raw)
+
+
+@pytest.mark.parametrize("line", [b"0123456789abcdef" * 4 + b"\n", b"A" * 76 + b"\r\n", b"a" * 998 + b"\r\n"])
+def test_base64_behind_lines_that_only_look_like_it_is_found(line: bytes) -> None:
+    """Lists of checksums, however long, are passed over at once."""
+    raw = line * 5000 + LINES
+    (file,) = embedded.embedded_files(raw, 0, len(raw))
+    assert EXE in file.content
+    assert list(embedded.embedded_files(line * 5000, 0, 5000 * len(line))) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from contentfilter.mime.costs import Costs
 from contentfilter.mime.embedded import _without_runs
 
 
@@ -24,9 +25,11 @@ from contentfilter.mime.embedded import _without_runs
     ],
 )
 def test_runs(packed: bytes, plain: bytes) -> None:
-    assert _without_runs(packed) == plain
+    assert _without_runs(packed, 1000, Costs()) == (plain, False)
 
 
-def test_growth_has_a_limit() -> None:
-    assert len(_without_runs(b"a" + b"\x90\xff" * 10_000)) <= 20 * 20_001
-    assert len(_without_runs(b"a" + b"\x90\xff" * 1_000)) <= 64 * 1024
+def test_growth_has_a_limit_and_is_told() -> None:
+    for marks, room, most in ((10_000, 1 << 30, 20 * 20_001), (1_000, 1 << 30, 64 * 1024), (10_000, 5_000, 5_000)):
+        plain, cut = _without_runs(b"a" + b"\x90\xff" * marks, room, Costs())
+        assert len(plain) <= most
+        assert cut

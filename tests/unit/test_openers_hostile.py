@@ -14,6 +14,7 @@ from contentfilter.unpack.openers import OPENERS
 from contentfilter.unpack.openers.common import NAME_LIMIT, readable
 from tests.unit import test_openers_archives as archives
 from tests.unit import test_openers_documents as documents
+from tests.unit import test_openers_locked as locked
 from tests.unit import test_openers_text as texts
 from tests.unit import test_openers_zip as zips
 from tests.unit.compound_file import compound_file
@@ -22,6 +23,7 @@ from tests.unit.opener_sink import unpack
 SEEDS: list[bytes] = [
     *(content for content, _ in archives.ARCHIVES.values() if len(content) < 20_000),
     *archives.STREAMS.values(),
+    *(content for content, _, _ in (*locked.LOCKED.values(), *locked.NAMES_LOCKED.values())),
     *zips.lies().values(),
     documents.tnef(documents.attachment(b"a.exe", b"x" * 99, (0x1F, 0x3707, b"a\0b\0"))),
     compound_file(
@@ -34,7 +36,7 @@ SEEDS: list[bytes] = [
     texts.yenc(b"a", b"x" * 99),
     texts.binhex(b"a", b"x" * 99),
 ]
-OF_7Z = {"7z", "7z-udf", "7z-msi", "7z-installer"}
+OF_7Z = {"arj", "7z", "7z-udf", "7z-msi", "7z-installer"}
 
 
 @st.composite

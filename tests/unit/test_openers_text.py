@@ -69,7 +69,7 @@ def test_several_in_a_row() -> None:
 def test_runs_of_binhex() -> None:
     data = bytes(200) + PROGRAM
     sink = unpack(binhex(b"a.exe", data, resource=b"beside it"))
-    assert sink.found == {"a.exe": data}
+    assert sink.found == {"a.exe": data, "._a.exe": b"beside it"}
 
 
 def test_uuencode_without_an_end() -> None:
@@ -105,3 +105,7 @@ def test_mailbox() -> None:
     sink = unpack(start + first + start + second)
     assert sink.found == {"message-1.eml": first, "message-2.eml": second}
     assert unpack((start + first) * 4000).over == "parts"
+
+
+def test_a_file_in_text_that_promises_too_much_is_told() -> None:
+    assert unpack(b"begin 644 a\n" + b"M\n" * 300_000 + b"end\n").troubles

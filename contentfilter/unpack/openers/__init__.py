@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from contentfilter.unpack.opener import Opener
 from contentfilter.unpack.openers import sevenzip
+from contentfilter.unpack.openers.apple import Apple
+from contentfilter.unpack.openers.arj import Arj
 from contentfilter.unpack.openers.compound import Compound
 from contentfilter.unpack.openers.embedded import Embedded
 from contentfilter.unpack.openers.libarchive import Libarchive, missing
 from contentfilter.unpack.openers.pdf import Pdf
+from contentfilter.unpack.openers.rar import Rar
 from contentfilter.unpack.openers.rtf import Rtf
 from contentfilter.unpack.openers.sevenzip import Installer, Msi, SevenZip, Udf
 from contentfilter.unpack.openers.text import Mailbox, Text
@@ -27,8 +30,11 @@ OPENERS: tuple[Opener, ...] = (
     Rtf(),
     Mailbox(),
     Text(),
+    Apple(),
     Udf(),
+    Rar(),
     Libarchive(),
+    Arj(),
     SevenZip(),
     Msi(),
     Installer(),

@@ -6,12 +6,14 @@ WinRAR and 7-Zip search for their signatures, so such a file opens with a double
 from __future__ import annotations
 
 import mmap
+from contextlib import suppress
 from typing import BinaryIO
 
 from contentfilter.unpack.opener import EncryptedError, Kind, NotThisError, Sink, UnpackError
-from contentfilter.unpack.openers import sevenzip
+from contentfilter.unpack.openers import rar, sevenzip
 from contentfilter.unpack.openers.common import sliced
 from contentfilter.unpack.openers.libarchive import entries_at
+from contentfilter.unpack.store import new_file
 
 SIGNATURES = (b"7z\xbc\xaf\x27\x1c\x00", b"Rar!\x1a\x07", b"MSCF\x00\x00\x00\x00", b"xar!\x00\x1c")
 
@@ -50,7 +52,7 @@ class Embedded:
 def _tried(content: mmap.mmap, position: int, kind: Kind, sink: Sink) -> bool:
     """Whether an archive begins there. What cannot be read is taken for a coincidence."""
     try:
-        entries_at(content, position, kind, sink)
+        _opened(content, position, kind, sink)
     except EncryptedError:
         if content[position : position + 2] != b"7z":
             raise
@@ -60,12 +62,16 @@ def _tried(content: mmap.mmap, position: int, kind: Kind, sink: Sink) -> bool:
     return True
 
 
+def _opened(content: mmap.mmap, position: int, kind: Kind, sink: Sink) -> None:
+    if content[position : position + 4] == b"Rar!":
+        with suppress(NotThisError):
+            rar.locked_entries_at(content, position, kind, sink)
+            return
+    entries_at(content, position, kind, sink)
+
+
 def _by_7z(content: mmap.mmap, position: int, sink: Sink) -> None:
-    path = sink.directory / "embedded"
-    with path.open("wb") as copy:
-        for piece in sliced(content, position):
-            copy.write(piece)
-    try:
-        sevenzip.extract(str(path), "7z", sink)
-    finally:
-        path.unlink()
+    with open(new_file(), "w+b") as copy:  # noqa: PTH123 - a descriptor
+        copy.writelines(sliced(content, position))
+        copy.flush()
+        sevenzip.extract(copy.fileno(), "7z", sink)

@@ -280,10 +280,10 @@ def _blocks(archive: int) -> Iterator[bytes]:
         raise UnpackError(_reason(error)) from error
 
 
-def entry_of_zip(data: bytes, password: str) -> Iterator[bytes]:
-    """The content of the only entry of an encrypted zip. Raises UnpackError: not this password, or damaged."""
+def first_entry(data: bytes, format_name: str, password: str = "") -> Iterator[bytes]:
+    """The content of an archive's first entry. Raises UnpackError: not this password, or damaged."""
     buffer = ctypes.create_string_buffer(data, len(data))
-    with _reader(ctypes.addressof(buffer), len(data), ("zip",), (), password) as archive:
+    with _reader(ctypes.addressof(buffer), len(data), (format_name,), (), password) as archive:
         entry = ArchiveEntry(archive)
         try:
             ffi.read_next_header2(archive, entry._entry_p)  # noqa: SLF001 - the class has no other way to be filled

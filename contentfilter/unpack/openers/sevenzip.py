@@ -1,6 +1,6 @@
 """What only 7z reads. It runs as a program of its own, under the limits of the helper that starts it.
 
-Everything it gets from the message is a path of ours and a password; it is never asked about names. What it extracts
+Everything it gets from the message is a descriptor and a password; it is never asked about names. What it extracts
 lies in the helper's own directory, where only regular files are opened, and no link is followed.
 """
 
@@ -88,7 +88,7 @@ class SevenZip:
         type_name = self._type(kind)
         if type_name is None:
             raise NotThisError("nothing that 7z reads")
-        extract(f"/proc/self/fd/{file.fileno()}", type_name, sink, file.fileno())
+        extract(file.fileno(), type_name, sink)
 
     @staticmethod
     def _type(kind: Kind) -> str | None:
@@ -117,7 +117,7 @@ class Udf:
 
     def open(self, file: BinaryIO, kind: Kind, sink: Sink) -> None:
         """Give the files. Raises EncryptedError, UnpackError."""
-        extract(f"/proc/self/fd/{file.fileno()}", "udf", sink, file.fileno())
+        extract(file.fileno(), "udf", sink)
 
 
 class Installer:
@@ -136,7 +136,7 @@ class Installer:
         with mapped(file) as content:
             if content.find(self.mark) < 0:
                 raise NotThisError("no installer")
-        extract(f"/proc/self/fd/{file.fileno()}", "nsis", sink, file.fileno())
+        extract(file.fileno(), "nsis", sink)
 
 
 class Msi:
@@ -157,7 +157,7 @@ class Msi:
             identifier = str(compound.root.clsid)[:8]
         if identifier not in self.classes:
             raise NotThisError("no installer")
-        extract(f"/proc/self/fd/{file.fileno()}", "compound", sink, file.fileno())
+        extract(file.fileno(), "compound", sink)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +178,17 @@ def program() -> str | None:
     return shutil.which("7zz") or shutil.which("7z")
 
 
-def extract(path: str, type_name: str, sink: Sink, descriptor: int = -1) -> None:
-    """Extract into the sink's directory, with each password in turn if need be, and give what is there."""
+def extract(descriptor: int, type_name: str, sink: Sink) -> None:
+    """Extract an open file into the sink's directory, with each password in turn if need be, and give what is there."""
     target = sink.directory / "extracted"
     passwords = ["", *(word for word in sink.passwords if word and "\0" not in word)][: PASSWORD_LIMIT + 1]
     outcome = _Outcome(0, "")
     for password in passwords:
         shutil.rmtree(target, ignore_errors=True)
-        outcome = _extract_once(path, type_name, password, target, descriptor)
+        outcome = _extract_once(descriptor, type_name, password, target)
         if not outcome.locked:
             break
-    locked = _locked_names(path, type_name, target.parent, descriptor) if outcome.code > 1 else []
+    locked = _locked_names(descriptor, type_name, target.parent) if outcome.code > 1 else []
     try:
         given = _give_files(target, set(locked), sink) if target.is_dir() else 0
     finally:
@@ -201,6 +201,15 @@ def extract(path: str, type_name: str, sink: Sink, descriptor: int = -1) -> None
         if not given:
             raise UnpackError(outcome.message)
         sink.trouble(f"damaged: {outcome.message}")
+
+
+def is_whole(descriptor: int, type_name: str, directory: Path) -> bool:
+    """Whether an archive that is not encrypted can be read to its end, and all checksums are right."""
+    with _process(["t", "-bso0", *_options(type_name, "")], directory, descriptor) as (process, _):
+        try:
+            return process.wait(TIMEOUT) == 0
+        except subprocess.TimeoutExpired:
+            return False
 
 
 def _give_files(target: Path, without: set[str], sink: Sink) -> int:
@@ -226,9 +235,9 @@ def _file(name: str, directory: int) -> Iterator[bytes]:
             yield piece
 
 
-def _extract_once(path: str, type_name: str, password: str, target: Path, descriptor: int) -> _Outcome:
+def _extract_once(descriptor: int, type_name: str, password: str, target: Path) -> _Outcome:
     """One run. It is stopped when it takes too long or fills the disk; what it has made until then counts."""
-    command = ["x", "-y", "-aou", "-snl-", "-snh-", "-bso0", f"-o{target}", *_options(type_name, password), "--", path]
+    command = ["x", "-y", "-aou", "-snl-", "-snh-", "-bso0", f"-o{target}", *_options(type_name, password)]
     with _process(command, target.parent, descriptor) as (process, complaints):
         deadline = time.monotonic() + TIMEOUT
         while True:
@@ -249,17 +258,25 @@ def _options(type_name: str, password: str) -> list[str]:
 
 @contextmanager
 def _process(
-    arguments: list[str], directory: Path, descriptor: int = -1, *, output: int = subprocess.DEVNULL
+    arguments: list[str], directory: Path, descriptor: int, *, output: int = subprocess.DEVNULL
 ) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
-    """A 7z that runs, and the file of its complaints. It does not outlive the block."""
+    """A 7z that runs on an open file, and the file of its complaints. It does not outlive the block.
+
+    It is given no other path: what it makes an absolute one it may not be able to reach.
+    """
     command = program()
     if command is None:
         raise UnpackError("7z is not installed")
     with tempfile.TemporaryFile(dir=directory) as complaints:
         process = subprocess.Popen(  # noqa: S603 - no shell; the arguments are ours
-            [command, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=complaints, cwd=directory,
-            pass_fds=(descriptor,) if descriptor >= 0 else (), env={"LC_ALL": "C.UTF-8", "TMPDIR": str(directory)},
-        )  # fmt: skip
+            [command, *arguments, "--", f"/proc/self/fd/{descriptor}"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=complaints,
+            cwd=directory,
+            pass_fds=(descriptor,),
+            env={"LC_ALL": "C.UTF-8", "TMPDIR": str(directory)},
+        )
         with process:
             try:
                 yield process, complaints
@@ -283,9 +300,9 @@ def _disk_use(target: Path) -> int:
     return total
 
 
-def _locked_names(path: str, type_name: str, directory: Path, descriptor: int) -> list[str]:
+def _locked_names(descriptor: int, type_name: str, directory: Path) -> list[str]:
     """The names of the encrypted members, if the names are not encrypted too."""
-    command = ["l", "-slt", "-ba", *_options(type_name, ""), "--", path]
+    command = ["l", "-slt", "-ba", *_options(type_name, "")]
     with _process(command, directory, descriptor, output=subprocess.PIPE) as (process, _):
         listing = b"".join(_output(process, _LIST_LIMIT))
     names, name = [], ""
@@ -298,10 +315,10 @@ def _locked_names(path: str, type_name: str, directory: Path, descriptor: int) -
     return names
 
 
-def stream(path: Path, password: str) -> Iterator[bytes]:
+def stream(descriptor: int, password: str, directory: Path) -> Iterator[bytes]:
     """The content of a zip of one entry. Raises UnpackError if 7z cannot read it, or not with this password."""
-    command = ["x", "-so", *_options("zip", password), "--", str(path)]
-    with _process(command, path.parent, output=subprocess.PIPE) as (process, complaints):
+    command = ["x", "-so", *_options("zip", password)]
+    with _process(command, directory, descriptor, output=subprocess.PIPE) as (process, complaints):
         yield from _output(process)
         if process.wait(TIMEOUT) > 1:
             raise UnpackError(_first_words(complaints))

@@ -33,6 +33,8 @@ class Text:
             content = mapping[:]
         for embedded in named_files(content, 0, len(content)):
             give(sink, readable(embedded.name, "unnamed"), sliced(embedded.content))
+            if embedded.cut:
+                sink.trouble("a file in the text has more content than is decoded")
             found = True
         if not found:
             raise NotThisError("nothing written into the text")

@@ -29,6 +29,7 @@ from contentfilter.unpack.openers.zip_records import (
     local_header,
     single,
 )  # fmt: skip
+from contentfilter.unpack.store import new_file
 
 BY_7Z = {1: "shrink", 2: "reduce", 3: "reduce", 4: "reduce", 5: "reduce", 6: "implode", 9: "deflate64", 10: "implode",
          97: "wavpack", 98: "ppmd"}  # fmt: skip
@@ -240,14 +241,14 @@ def _note_end(archive: _Archive, reading: _Reading, end: int) -> None:
 
 
 def _by_7z(archive: _Archive, reading: _Reading, name: str, data: bytes, password: str) -> None:
-    path = archive.sink.directory / "entry.zip"
-    path.write_bytes(single(reading.header, data))
-    try:
-        give(archive.sink, name, sevenzip.stream(path, password), reading=reading.label)
-    except UnpackError as error:
-        raise _NoContentError("unsupported") from error
-    finally:
-        path.unlink()
+    with open(new_file(), "w+b") as copy:  # noqa: PTH123 - a descriptor
+        copy.write(single(reading.header, data))
+        copy.flush()
+        pieces = sevenzip.stream(copy.fileno(), password, archive.sink.directory)
+        try:
+            give(archive.sink, name, pieces, reading=reading.label)
+        except UnpackError as error:
+            raise _NoContentError("unsupported") from error
 
 
 def _plain_after_all(archive: _Archive, reading: _Reading) -> bool:
@@ -288,7 +289,7 @@ def _decrypt(archive: _Archive, reading: _Reading, name: str) -> None:
             if method in BY_7Z:
                 _by_7z(archive, reading, name, data, password)
             else:
-                give(archive.sink, name, libarchive.entry_of_zip(whole, password), reading=reading.label)
+                give(archive.sink, name, libarchive.first_entry(whole, "zip", password), reading=reading.label)
         except (UnpackError, _NoContentError):
             continue
         archive.worked = password
