@@ -23,7 +23,7 @@ from contentfilter.commands.completion import completion, use_our_bash
 from contentfilter.commands.groups import lists_group, policy_group
 from contentfilter.config import Config
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
-from contentfilter.errors import FilterError
+from contentfilter.errors import ConfigError, FilterError
 from contentfilter.message import Message, Spool
 from contentfilter.printable import printable
 from contentfilter.verdict import Category
@@ -55,9 +55,12 @@ def serve(path: Path | None) -> None:
     from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
     from contentfilter.daemon import StartError, Supervisor  # noqa: PLC0415
 
-    config = load(path)
     file = configuration.path_in_use(path)
-    reload: Callable[[], Config] = partial(configuration.load, file)
+    reload: Callable[[], Config] = partial(worker.loaded, file)
+    try:
+        config = reload()
+    except ConfigError as error:
+        fail(str(error), os.EX_CONFIG)
     maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
     make_state_directory(config, file)
     try:
@@ -164,9 +167,11 @@ async def _judge(config: Config, envelope: Envelope, message: Message) -> Any:
     from contentfilter.mail_id import new_id  # noqa: PLC0415
 
     routes, box = worker.routes_for(config), worker.box_for(config)
+    pipeline = worker.pipeline_for(config, routes, box)
     try:
-        return await worker.pipeline_for(config, routes, box).judge(new_id(), envelope, message)
+        return await pipeline.judge(new_id(), envelope, message)
     finally:
+        await pipeline.close()
         await box.close()
         await routes.close()
 

@@ -148,8 +148,8 @@ async def _replay(
 ) -> Tally:
     tally = Tally()
     routes, box = worker.routes_for(config), worker.box_for(config)
+    pipeline = worker.pipeline_for(config, routes, box)
     try:
-        pipeline = worker.pipeline_for(config, routes, box)
         done = 0
         async for mail_id, result in replay(pipeline, quarantine, wanted):
             done += 1
@@ -161,6 +161,7 @@ async def _replay(
                 tally.unread.append(mail_id)
                 output.unread(mail_id, str(result))
     finally:
+        await pipeline.close()
         await box.close()
         await routes.close()
     output.end(tally)

@@ -143,8 +143,9 @@ class Pipeline:
         return answers
 
     async def close(self) -> None:
-        """Finish what nobody waits for."""
+        """Finish what nobody waits for, and let the sources of policies go."""
         await self._notifier.close()
+        self._policies.close()
 
     async def admit(self, envelope: Envelope, size: int) -> Reply | None:
         """Whether the last recipient refuses a message of this size in bytes (RFC 1870). Raises FilterError."""

@@ -9,12 +9,14 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import uvloop
 
+from contentfilter import config as configuration
 from contentfilter.config import Config
 from contentfilter.domains import LocalDomains
-from contentfilter.errors import InspectorError
+from contentfilter.errors import ConfigError, InspectorError, PolicyError
 from contentfilter.history import DIRECTORY, History
 from contentfilter.inspectors import Inspector
 from contentfilter.inspectors.banned import BannedInspector
@@ -127,6 +129,21 @@ def site_for(config: Config) -> Site:
         on_failure={"clamd": config.clamav.on_failure, "spamd": config.spamassassin.on_failure},
         recipient_delimiter=config.domains.recipient_delimiter,
     )
+
+
+def loaded(file: Path) -> Config:
+    """The configuration in this file, of which we know that its databases can be used. Raises ConfigError.
+
+    Whether they answer is another question: what is away now may come back.
+    """
+    config = configuration.load(file)
+    for key, make in (("database", policy_database_for), ("amavis_database", amavis_database_for)):
+        if getattr(config.policies, key):
+            try:
+                make(config)
+            except PolicyError as error:
+                raise ConfigError(f"{file}: [policies] {key}: {error}") from error
+    return config
 
 
 def policies_for(config: Config) -> Policies:

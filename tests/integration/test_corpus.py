@@ -52,8 +52,8 @@ class Court:
     def __init__(self, runner: asyncio.Runner, settings: Config) -> None:
         self._runner = runner
         self._settings = settings
-        self._next_hop, self._box = worker.next_hop_for(settings), worker.box_for(settings)
-        self._pipeline = worker.pipeline_for(settings, self._next_hop, self._box)
+        self._routes, self._box = worker.routes_for(settings), worker.box_for(settings)
+        self._pipeline = worker.pipeline_for(settings, self._routes, self._box)
 
     def judge(self, raw: bytes) -> Judged:
         """What check would show."""
@@ -67,8 +67,9 @@ class Court:
 
     def close(self) -> None:
         """Let go of helpers and connections."""
+        self._runner.run(self._pipeline.close())
         self._runner.run(self._box.close())
-        self._runner.run(self._next_hop.close())
+        self._runner.run(self._routes.close())
 
 
 @pytest.fixture(scope="module")
