@@ -21,12 +21,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from demo.messages import scenes
+from demo.messages import BOB, scenes, stricter
 from demo.neighbours.daemon import MissingProgramError, StartError
 from demo.outcome import Outcome, outcome
 from demo.stage import Stage, stage, still_running
 
 _INTERRUPTED = 130
+SETTINGS_COUNT_WITHIN = 1.2
+"""Seconds: workers ask at most once a second whether settings have changed."""
 
 
 class DemoError(Exception):
@@ -70,6 +72,7 @@ def run(console: Console, directory: Path) -> None:
         if wrong:
             raise DemoError("not as it had to be: " + "; ".join(wrong))
         _release(console, running, outcomes)
+        _set_threshold(console, running)
         console.print("Each is as it had to be. Shutting down ...")
 
 
@@ -86,16 +89,36 @@ def _release(console: Console, running: Stage, outcomes: Sequence[Outcome]) -> N
     """Get the program back out of quarantine, as a postmaster does, and see it arrive."""
     held = next(one for one in outcomes if one.quarantine_id and "BANNED" in one.verdict)
     before = len(running.postfix.mail(held.recipient))
-    console.print(Text(f"$ quarantine release {held.quarantine_id}", style="bold"))
-    released = running.filter.command("quarantine", "release", held.quarantine_id)
-    console.print(Text(released.stdout.rstrip()))
-    if released.returncode != 0:
-        raise DemoError(f"quarantine release ended with status {released.returncode}: {released.stderr.strip()}")
+    _command(console, running, "quarantine", "release", held.quarantine_id)
     mail = running.postfix.wait_for_mail(held.recipient, before + 1)[-1]
     names = [part.get_filename() for part in BytesParser().parsebytes(mail.raw).walk() if part.get_filename()]
     if names != ["setup.exe"]:
         raise DemoError(f"what arrived after the release has the attachments {names}")
     console.print(f"It has arrived: {mail.header['Subject']!r} for {mail.recipient}, with {names[0]} in it.")
+
+
+def _set_threshold(console: Console, running: Stage) -> None:
+    """Make bob stricter while everything runs; the half spam that he was sent before is now withheld from him alone."""
+    _command(console, running, "contentfilter", "policy", "set", BOB, "kill_level=3.0")
+    time.sleep(SETTINGS_COUNT_WITHIN)
+    scene = stricter()
+    running.send(scene)
+    running.postfix.wait_until_idle()
+    outcomes = [outcome(running, scene, recipient, running.filter.quarantined()) for recipient in scene.expected]
+    console.print(_table(outcomes))
+    wrong = [f"{one.title}, {one.recipient}: {one.problem}" for one in outcomes if one.problem]
+    if wrong:
+        raise DemoError("not as it had to be: " + "; ".join(wrong))
+    held = next(one.quarantine_id for one in outcomes if one.quarantine_id)
+    _command(console, running, "contentfilter", "explain", held, "--rcpt", BOB)
+
+
+def _command(console: Console, running: Stage, module: str, *arguments: str) -> None:
+    console.print(Text(f"$ {module} {' '.join(arguments)}", style="bold"))
+    done = running.filter.command(module, *arguments)
+    console.print(Text(done.stdout.rstrip()))
+    if done.returncode != 0:
+        raise DemoError(f"{module} {arguments[0]} ended with status {done.returncode}: {done.stderr.strip()}")
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:

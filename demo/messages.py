@@ -65,12 +65,18 @@ def scenes() -> tuple[Scene, ...]:
         Scene("spam (GTUBE)", _text("You have won", f"{_GTUBE}\n"), {BOB: Withheld("spam")}),
         Scene("virus (EICAR) in a zip", _with_virus(), {BOB: Withheld("virus")}),
         Scene("a Windows program", _with_program(), {BOB: Withheld("banned")}),
-        Scene(
-            "half spam, to two people",
-            _text("Just for you", f"This is {OFFER}.\n", BOB, CAROL),
-            {BOB: Passes(), CAROL: Passes(flag="YES", subject_tag=SUBJECT_TAG)},
-        ),
+        _half_spam("half spam, to two people", "Just for you", Passes()),
     )
+
+
+def stricter() -> Scene:
+    """The half spam again, for when bob's kill_level was lowered."""
+    return _half_spam("half spam again", "Once more, just for you", Withheld("spam"))
+
+
+def _half_spam(title: str, subject: str, for_bob: Passes | Withheld) -> Scene:
+    message = _text(subject, f"This is {OFFER}.\n", BOB, CAROL)
+    return Scene(title, message, {BOB: for_bob, CAROL: Passes(flag="YES", subject_tag=SUBJECT_TAG)})
 
 
 def _text(subject: str, text: str, *recipients: str) -> EmailMessage:

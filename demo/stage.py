@@ -51,7 +51,7 @@ def stage(directory: Path) -> Iterator[Stage]:
                 "policy": {
                     # X-Spam fields on every message, so that there is something to see.
                     "default": {"tag_level": float("-inf")},
-                    BOB: {"tag2_level": 6.2, "kill_level": 6.9},
+                    BOB: {"tag2_level": 6.2},
                     CAROL: {"tag2_level": 3.0, "kill_level": 20.0, "spam_subject_tag2": SUBJECT_TAG},
                 },
             },
