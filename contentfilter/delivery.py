@@ -5,26 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Protocol as Interface
 
 from contentfilter import maillog, reply
 from contentfilter.case import Case, Copy
-from contentfilter.envelope import Envelope, Recipient
+from contentfilter.envelope import Recipient
 from contentfilter.fields import edits_for, received_field
 from contentfilter.message import HeaderEdits
-from contentfilter.next_hop import Content
 from contentfilter.reply import Reply
-from contentfilter.routes import outgoing
-
-
-class Way(Interface):
-    """The way out, as :class:`contentfilter.routes.Routes` offers it."""
-
-    async def send(
-        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
-    ) -> tuple[Reply, ...]:
-        """One reply per recipient; no fault of the next hop raises."""
-        ...
+from contentfilter.routes import Way, outgoing
 
 
 class Delivery:

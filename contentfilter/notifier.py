@@ -6,28 +6,16 @@ So many at a time and no more: under a flood of bad mail the mail comes first, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Protocol as Interface
+from collections.abc import Iterable
 
 from contentfilter import maillog
-from contentfilter.envelope import Envelope, Recipient
-from contentfilter.next_hop import Content
+from contentfilter.envelope import Envelope
 from contentfilter.notice import Notice
-from contentfilter.reply import Reply
+from contentfilter.routes import Way
 
 MOST_PENDING = 100
 PATIENCE = 60.0
 """Seconds for one notice."""
-
-
-class Way(Interface):
-    """The way out, as :class:`contentfilter.routes.Routes` offers it."""
-
-    async def send(
-        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
-    ) -> tuple[Reply, ...]:
-        """One reply per recipient; no fault of the next hop raises."""
-        ...
 
 
 class Notifier:

@@ -20,7 +20,7 @@ from typing import Protocol as Interface
 from contentfilter import maillog, reply
 from contentfilter.case import Case
 from contentfilter.decision import Evidence, OnFailure, abridged, decide, wants
-from contentfilter.delivery import Delivery, Way
+from contentfilter.delivery import Delivery
 from contentfilter.delivery_report import failure_report
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Envelope, Protocol, Recipient
@@ -38,6 +38,7 @@ from contentfilter.policy.entry import Effective
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
 from contentfilter.reply import Reply
+from contentfilter.routes import Way
 from contentfilter.unpack.unpacked import Unpacked
 from contentfilter.verdict import Action, Category, Verdict
 from quarantine.record import Record, State, Withheld

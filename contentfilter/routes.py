@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol as Interface
 
 from contentfilter import xtext
 from contentfilter.envelope import Envelope, Recipient, split_address
 from contentfilter.next_hop import Content, NextHop
 from contentfilter.reply import Reply
 from contentfilter.verdict import Route
+
+
+class Way(Interface):
+    """The way out, as :class:`Routes` offers it."""
+
+    async def send(
+        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+    ) -> tuple[Reply, ...]:
+        """One reply per recipient; no fault of the next hop raises. via: an address, "" for the usual next hop."""
+        ...
 
 
 class Routes:

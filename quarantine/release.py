@@ -14,27 +14,17 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from contentfilter.envelope import Envelope, Recipient
 from contentfilter.errors import QuarantineError
 from contentfilter.message import HeaderEdits, Message
 from contentfilter.next_hop import Content
 from contentfilter.reply import Reply
+from contentfilter.routes import Way
 from quarantine.files import Item
 from quarantine.record import Record, State
 from quarantine.store import Quarantine
 from quarantine.wrapping import release_mark, wrap
-
-
-class Way(Protocol):
-    """The way out, as :class:`contentfilter.routes.Routes` offers it."""
-
-    async def send(
-        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
-    ) -> tuple[Reply, ...]:
-        """One reply per recipient."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
