@@ -16,9 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, select
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from contentfilter.errors import PolicyError
@@ -52,6 +53,15 @@ class Snapshot:
     generation: int
     entries: dict[str, Entry]
     owners: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStatus:
+    """version: of the tables, 0 if there are none; entries, listed: how many there are, expired ones included."""
+
+    version: int
+    entries: int
+    listed: int
 
 
 class PolicyDatabase:
@@ -129,6 +139,24 @@ class PolicyDatabase:
             with engine.execution_options(writes=True).begin() as connection:
                 return write(connection)
 
+    def status(self) -> DatabaseStatus | None:
+        """What there is, without making or changing tables; None while there is no SQLite file."""
+        with self._translated():
+            if self._path is not None and identity(self._path) is None:
+                return None
+            with self._engine.begin() as connection:
+                check_encoding(connection)
+                version = version_of(connection)
+                check_version(version)
+                if version == 0 and self._path is not None:
+                    raise PolicyError(_no_tables(self._path))
+                if version == 0:
+                    return DatabaseStatus(0, 0, 0)
+                entries, listed = (
+                    connection.execute(select(func.count()).select_from(table)).scalar_one() for table in (ENTRY, LIST)
+                )
+                return DatabaseStatus(version, entries, listed)
+
     def close(self) -> None:
         """Let go of connections. Another use opens them anew."""
         self._engine.dispose()
@@ -184,7 +212,7 @@ class PolicyDatabase:
             return
         if version == 0 and self._path is not None:
             # We put files here that have their tables. This one lost them, or is another program's.
-            raise PolicyError(f"{self._path} has no policy tables: move it away, or put a backup in its place")
+            raise PolicyError(_no_tables(self._path))
         try:
             with engine.execution_options(writes=True).begin() as connection:
                 migrate(connection)
@@ -237,6 +265,10 @@ class _Rows:
             connection.execute(insert(ENTRY), entries)
         if listed := [row for row in self.listed.values() if row is not None]:
             connection.execute(insert(LIST), listed)
+
+
+def _no_tables(path: Path) -> str:
+    return f"{path} has no policy tables: move it away, or put a backup in its place"
 
 
 def _entries(connection: Connection, keys: Sequence[str] | None) -> dict[str, Entry]:
