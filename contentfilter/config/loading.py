@@ -113,7 +113,7 @@ def _validated(kind: type[_T], raw: dict[str, Any], name: str) -> _T:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{name}: {first_error(error)}") from error
+        raise ConfigError(f"{name}: {first_error(error, kind)}") from error
 
 
 def _merged(raw: dict[str, Any], more: dict[str, Any], path: Path, other: Path) -> Config:
