@@ -72,12 +72,9 @@ class PolicyDatabase:
     """
 
     def __init__(self, url: str, *, timeout: float) -> None:
-        self._engine = engine_for(url, timeout)
-        backend = self._engine.url.get_backend_name()
+        self._engine = engine_for(url, timeout, ("sqlite", "postgresql"))
         self._path = sqlite_path(self._engine.url)
-        if backend not in ("sqlite", "postgresql"):
-            raise PolicyError(f"policies cannot be kept in {backend}: use SQLite or PostgreSQL")
-        if backend == "sqlite" and (self._path is None or self._engine.url.query):
+        if self._engine.dialect.name == "sqlite" and (self._path is None or self._engine.url.query):
             raise PolicyError("SQLite must be given as sqlite:////path/to/a/file, without parameters")
         self._guard = threading.Lock()
         self._file: tuple[int, int] | None = None

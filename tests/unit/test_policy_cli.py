@@ -908,3 +908,33 @@ def test_every_command_has_help_and_the_common_options() -> None:
 
 def test_words_of_settings_are_known_to_the_completion() -> None:
     assert forms.choices("spam_action") == tuple(one.value for one in Action)
+
+
+# what goes before all of it
+
+
+def test_config_check_refuses_what_the_daemon_would_refuse(run: Run, config: Path) -> None:
+    assert run("config", "check").out == f"{config}: ok\n"
+    config.write_text('[policies]\ndatabase = "mysql://u:secret@h/d"\n')
+    for command in (("config", "check"), ("doctor",), ("serve",)):
+        ran = run(*command)
+        problem = "[policies] database: mysql will not do: use SQLite or PostgreSQL"
+        assert (ran.code, ran.out, ran.err) == (78, "", f"contentfilter: {config}: {problem}\n")
+
+
+def test_an_amavis_database_that_is_not_there_is_no_matter_of_the_state_directory(run: Run, config: Path) -> None:
+    config.write_text(f'{config.read_text()}\n[policies]\namavis_database = "sqlite:////nowhere/amavis"\n')
+    ran = run("policy", "list")
+    assert ran.code == 69
+    assert "/nowhere/amavis" in ran.err
+    assert "see [policies] in the configuration" in ran.err
+
+
+def test_help_on_completion_has_a_line_for_each_shell(run: Run) -> None:
+    lines = [line.strip() for line in run("completion", "--help").out.splitlines()]
+    for shell, place in (
+        ("bash", "/etc/bash_completion.d/contentfilter"),
+        ("zsh", "/usr/share/zsh/vendor-completions/_contentfilter"),
+        ("fish", "/etc/fish/completions/contentfilter.fish"),
+    ):
+        assert f"{shell}: contentfilter completion {shell} >{place}" in [" ".join(line.split()) for line in lines]

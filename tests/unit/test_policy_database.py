@@ -196,13 +196,14 @@ def test_columns_of_the_wrong_type_are_errors(path: Path, url: str) -> None:
     ("url", "problem"),
     [
         ("nonsense", "cannot be used"),
-        ("oracle9://x", "cannot be used"),
+        ("oracle9://x", "oracle9 will not do: use SQLite or PostgreSQL"),
         ("postgresql://u:secret@h:port/x", "cannot be used"),
-        ("postgresql+pg8000://u:secret@h/x", r"install contentfilter\[postgresql\] for its driver"),
+        ("postgresql+pg8000://u:secret@h/x", r"for postgresql:// comes with pip install 'contentfilter\[postgresql\]'"),
         ("sqlite://", "sqlite:////path"),
         ("sqlite:///:memory:", "sqlite:////path"),
         ("sqlite:///file:/tmp/x?uri=true&mode=ro", "sqlite:////path"),
-        ("mysql://u:secret@host/name", "use SQLite or PostgreSQL"),
+        ("mysql://u:secret@host/name", "mysql will not do: use SQLite or PostgreSQL"),
+        ("mysql+nodriver://u:secret@host/name", "mysql will not do: use SQLite or PostgreSQL"),
     ],
 )
 def test_urls_that_cannot_be_used(url: str, problem: str) -> None:
