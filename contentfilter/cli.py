@@ -12,13 +12,13 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 
 from contentfilter import config as configuration
 from contentfilter import maillog
-from contentfilter.command import config_option, fail, json_option, load, print_json
+from contentfilter.command import check_way, config_option, fail, json_option, load, print_json
 from contentfilter.commands.completion import completion, use_our_bash
 from contentfilter.commands.groups import lists_group, policy_group
 from contentfilter.config import Config
@@ -90,34 +90,37 @@ def make_state_directory(config: Config, file: Path) -> None:
     help="Write every part and member into this new or empty directory, under numbers, with an index.json.",
 )
 @click.option("--rcpt", "rcpts", multiple=True, help="Envelope recipient; may be repeated. Default: postmaster.")
-@click.option("--client", default="", help="Address of the client that XFORWARD would tell of.")
-@click.option("--listener", default="", help="Which of [listen] addresses it comes in at; default: the first.")
-@click.argument("file", type=click.File("rb"))
+@click.option("--client", help="IP address of the client that XFORWARD would tell of.")
+@click.option("--listener", help="Which of [listen] addresses it comes in at; default: the first.")
+@click.argument("file", type=click.Path(allow_dash=True))
 def check(
     *,
     path: Path | None,
     as_json: bool,
     mail_from: str,
-    client: str,
-    listener: str,
+    client: str | None,
+    listener: str | None,
     dump_directory: Path | None,
     rcpts: tuple[str, ...],
-    file: BinaryIO,
+    file: str,
 ) -> None:
     """Judge a message as the daemon would.
 
     FILE is the message, - is standard input. The whole journey but its end: nothing is sent and nothing is stored.
+
+    Exit 75 if it would be deferred as a whole, 65 if refused unseen, 66 if FILE cannot be read.
     """
     from rich.console import Console  # noqa: PLC0415
 
     from contentfilter import presentation  # noqa: PLC0415
 
     config = load(path)
+    check_way(config, client, listener)
     maillog.set_up("stderr", "error")
     envelope = Envelope(
         mail_from,
         tuple(Recipient(rcpt) for rcpt in rcpts or ("postmaster",)),
-        client=Client(addr=client or None),
+        client=Client(addr=client),
         listener=listener or config.listen.addresses[0],
         protocol=Protocol.LMTP,
     )
@@ -156,10 +159,14 @@ def _working_in(scratch: str, config: Config) -> Config:
     return config.model_copy(update=update)
 
 
-def _spooled(file: BinaryIO, scratch: str) -> Message:
+def _spooled(file: str, scratch: str) -> Message:
     spool = Spool(Path(scratch), sys.maxsize)
-    while chunk := file.read(_READ):
-        spool.write(chunk)
+    try:
+        with click.open_file(file, "rb") as message:
+            while chunk := message.read(_READ):
+                spool.write(chunk)
+    except OSError as error:
+        fail(f"{file}: cannot be read: {error.strerror}", os.EX_NOINPUT)
     return spool.finish()
 
 

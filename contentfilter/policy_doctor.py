@@ -81,7 +81,7 @@ def configuration_files(config: Config, files: Sequence[NamedFile]) -> Iterator[
         complaints += _hidden_from(owner, files, _database_file(config))
     yield from complaints
     if not complaints:
-        whom = f"{owner.pw_name} may read them" if owner is not None else "may be read"
+        whom = "may be read" if owner is None else f"may be read by the user {owner.pw_name}"
         yield Diagnosis(about, State.WELL, f"{whom}: {', '.join(str(one.path) for one in files)}")
 
 

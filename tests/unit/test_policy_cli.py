@@ -820,6 +820,27 @@ def test_check_needs_no_database_where_the_filter_never_ran(config: Path, tmp_pa
     assert not state.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        (("none",), 66, "none: cannot be read: No such file or directory"),
+        ((".",), 66, ".: cannot be read: Is a directory"),
+        (("message", "--client", "192.0.2.300"), 65, '--client: must be an IP address, not "192.0.2.300"'),
+        (
+            ("message", "--listener", "127.0.0.1:1"), 65,
+            '--listener: must be one of 127.0.0.1:10025, not "127.0.0.1:1"',
+        ),
+    ],
+)  # fmt: skip
+def test_what_check_cannot_judge(
+    config: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, problem: str
+) -> None:
+    (tmp_path / "message").write_bytes(MESSAGE)
+    command = [BIN / "contentfilter", "check", "--config", config, *arguments]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (code, "", f"contentfilter: {problem}\n")
+
+
 def test_check_judges_by_what_was_set(run: Run, config: Path, tmp_path: Path) -> None:
     write_config(tmp_path, "[clamav]\nenabled = false\n[spamassassin]\nenabled = false\n")
     (tmp_path / "message").write_bytes(MESSAGE)

@@ -212,7 +212,7 @@ def test_root_sees_what_the_user_of_the_daemon_may_not_read() -> None:
         PolicyDatabase(settings.policies.database, timeout=1).apply([])
         (well,) = of_files(settings, [file, hidden])
         assert well.state is State.WELL
-        assert well.found.startswith("nobody may read them")
+        assert well.found.startswith("may be read by the user nobody: ")
         rules.chmod(0o700)
         file.path.chmod(0o640)
         first, second = of_files(settings, [file, hidden])
