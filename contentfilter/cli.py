@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import sys
@@ -29,6 +30,8 @@ from contentfilter.printable import printable
 from contentfilter.verdict import Category
 
 _READ = 1 << 20
+_MEDIUM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+"""Errors that are about where something is written, not about us."""
 _CATEGORIES = [category.word for category in sorted(Category, reverse=True)]
 
 
@@ -357,6 +360,10 @@ def main() -> None:
         raise SystemExit(os.EX_NOINPUT if isinstance(error, click.FileError) else os.EX_USAGE) from None
     except (click.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(os.EX_OK) from None
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer goes nowhere
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(os.EX_OK) from None
+        if error.errno not in _MEDIUM:
+            raise
+        fail(error.strerror or str(error), os.EX_IOERR)

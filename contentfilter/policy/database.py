@@ -77,8 +77,8 @@ class PolicyDatabase:
         if self._engine.dialect.name == "sqlite" and (self._path is None or self._engine.url.query):
             raise PolicyError("SQLite must be given as sqlite:////path/to/a/file, without parameters")
         self._guard = threading.Lock()
-        self._file: tuple[int, int] | None = None
-        """Which file our connections are to, by device and inode."""
+        self._file = self._seen()
+        """Which file our connections are to, by device and inode. One that is there from the start has to stay."""
         self._prepared = False
 
     def generation(self) -> int:
@@ -181,6 +181,11 @@ class PolicyDatabase:
             if self._path is None or self._file is not None or identity(self._path) is not None:
                 return None
             return make_file(self._path)
+
+    def _seen(self) -> tuple[int, int] | None:
+        with contextlib.suppress(OSError):  # for the first use to say
+            return identity(self._path) if self._path is not None else None
+        return None
 
     def _connected(self) -> Engine | None:
         """The engine, for a database with our tables; None if there is no SQLite file and never was one."""

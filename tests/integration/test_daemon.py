@@ -220,6 +220,33 @@ async def test_what_is_set_by_command_counts_within_a_second_for_every_worker(
     assert not any("reload" in line for line in running.log_lines())
 
 
+async def test_mail_waits_while_the_policy_database_is_away_and_no_laxer_rule_takes_its_place(
+    running: Filter, hop: FakeNextHop
+) -> None:
+    done = await asyncio.to_thread(
+        running.command, "contentfilter", "policy", "set", "b@example.org", "message_size_limit=70000"
+    )
+    assert done.returncode == 0, done.stderr
+    await asyncio.sleep(COUNTS_WITHIN)
+    assert await asyncio.to_thread(is_refused, running.port)
+    # New workers: of those one may not have had any mail yet when the file goes.
+    running.reload()
+    await wait_for(lambda: any(line.endswith(" reloaded") for line in running.log_lines()))
+    file = running.directory / "state" / "policy.sqlite"
+    kept = file.rename(file.with_name("elsewhere"))
+    for _ in range(8):
+        client = smtplib.LMTP("127.0.0.1", running.port, timeout=PATIENCE)
+        with client, pytest.raises(smtplib.SMTPRecipientsRefused) as deferred:
+            client.sendmail("a@y.example", ["b@example.org"], MESSAGE)  # which b@ would get
+        assert deferred.value.recipients["b@example.org"][0] == 451
+    assert not hop.delivered
+    assert any(f"{file} was there and is gone" in line for line in running.log_lines())
+    kept.rename(file)
+    await asyncio.sleep(COUNTS_WITHIN)
+    (await asyncio.to_thread(send, running.port)).close()
+    assert await asyncio.to_thread(is_refused, running.port)
+
+
 async def test_workers_note_what_they_handled_and_the_supervisor_deletes_what_is_old(
     hop: FakeNextHop, tmp_path: Path
 ) -> None:

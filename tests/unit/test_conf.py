@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,25 @@ def test_the_snippet_leaves_alone_what_the_site_has_decided() -> None:
         "scan_destination_recipient_limit",
         "scan_destination_concurrency_limit",
     }
+
+
+def uncommented(text: str) -> str:
+    return "\n".join(line if re.match(r"#( |$)", line) else line.removeprefix("#") for line in text.splitlines())
+
+
+def test_the_example_of_a_policy_file_is_switched_off_and_right_when_it_is_switched_on(tmp_path: Path) -> None:
+    example = (CONF / "policy.toml").read_text()
+    assert all(line.startswith("#") for line in example.splitlines() if line)
+    main, file = tmp_path / "contentfilter.toml", tmp_path / "policy.toml"
+    main.write_text('[policies]\nfile = "policy.toml"\n')
+    file.write_text(example)
+    config.load(main)
+    file.write_text(uncommented(example))
+    got = config.load(main)
+    assert {key.partition(".")[0] for key in tomllib.loads(uncommented(example))} == {"policy", "list", "bank"}
+    assert dict(got.default_policy.settings)["virus_admin"] == "virusalert@example.org"
+    assert {one.key for one in got.entries} == {
+        "postmaster", "abuse", "@.example.org", "bob@example.org", "@sales.example.org",
+    }  # fmt: skip
+    assert {one.subject for one in got.listed} == {"@partner.example", "192.0.2.0/24", "@news.example", "@shop.example"}
+    assert [bank.name for bank in got.banks] == ["outgoing", "ourselves"]

@@ -959,3 +959,10 @@ def test_help_on_completion_has_a_line_for_each_shell(run: Run) -> None:
         ("fish", "/etc/fish/completions/contentfilter.fish"),
     ):
         assert f"{shell}: contentfilter completion {shell} >{place}" in [" ".join(line.split()) for line in lines]
+
+
+def test_a_full_disk_behind_the_output_is_said_without_a_traceback(config: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [BIN / "contentfilter", "policy", "keys"]
+        ran = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ran.returncode, ran.stderr) == (74, "contentfilter: No space left on device\n")

@@ -210,3 +210,17 @@ def test_urls_that_cannot_be_used(url: str, problem: str) -> None:
     with pytest.raises(PolicyError, match=problem) as caught:
         PolicyDatabase(url, timeout=5)
     assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_was_there_before_the_first_use_and_is_gone_is_an_error(tmp_path: Path) -> None:
+    """A worker that has had no mail since it started knows no less than the others."""
+    writer = PolicyDatabase(f"sqlite:///{tmp_path}/policy.sqlite", timeout=5)
+    writer.apply([])
+    writer.close()
+    idle = PolicyDatabase(f"sqlite:///{tmp_path}/policy.sqlite", timeout=5)
+    (tmp_path / "policy.sqlite").rename(tmp_path / "elsewhere")
+    with pytest.raises(PolicyError, match="was there and is gone"):
+        idle.entries()
+    (tmp_path / "elsewhere").rename(tmp_path / "policy.sqlite")
+    assert idle.entries() == {}
+    idle.close()
