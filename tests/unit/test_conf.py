@@ -6,6 +6,7 @@ import configparser
 import re
 import shutil
 import subprocess
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -92,3 +93,21 @@ def test_the_example_of_a_policy_file_is_switched_off_and_right_when_it_is_switc
     }  # fmt: skip
     assert {one.subject for one in got.listed} == {"@partner.example", "192.0.2.0/24", "@news.example", "@shop.example"}
     assert [bank.name for bank in got.banks] == ["outgoing", "ourselves"]
+
+
+def test_the_tables_and_rules_that_the_readme_shows_are_right(tmp_path: Path) -> None:
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", (CONF.parent / "README.md").read_text(), re.MULTILINE)
+    (tables,) = [textwrap.dedent(block) for block in blocks if '[list."@."]' in block]
+    (rules,) = [textwrap.dedent(block) for block in blocks if "IGNORE" in block]
+    (tmp_path / "policy.toml").write_text(tables)
+    (tmp_path / "header_checks").write_text(rules.lstrip())
+    main = tmp_path / "contentfilter.toml"
+    main.write_text(
+        'policies.file = "policy.toml"\nrules.header_checks = "header_checks"\n'
+        '[banned.set.engineers]\nrules = [{ action = "allow", extensions = ["exe"] }]\n'
+    )
+    got = config.load(main)
+    assert [(one.key, len(one.settings)) for one in got.entries] == [("@.lab.example.org", 2)]
+    assert len(list(got.listed)) == 3
+    assert [bank.name for bank in got.banks] == ["outgoing"]
+    assert got.rule_set
