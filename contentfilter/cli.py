@@ -111,7 +111,7 @@ def check(
 
     FILE is the message, - is standard input. The whole journey but its end: nothing is sent and nothing is stored.
 
-    Exit 75 if it would be deferred as a whole, 65 if refused unseen, 66 if FILE cannot be read.
+    Exit 75 if it would be deferred as a whole, 65 if refused unseen, 66 if FILE cannot be read, 77 if settings cannot.
     """
     from rich.console import Console  # noqa: PLC0415
 
@@ -131,6 +131,8 @@ def check(
         try:
             case = asyncio.run(_judge(_working_in(scratch, config), envelope, message))
         except FilterError as error:
+            if isinstance(error.__cause__, PermissionError):
+                fail(f"{error}; only the filter's user and root may", os.EX_NOPERM)
             fail(f"{error} ({error.reply})", os.EX_TEMPFAIL if error.reply.temporary else os.EX_DATAERR)
         if dump_directory is not None:
             _dump(case, dump_directory)
