@@ -85,16 +85,22 @@ def make_state_directory(config: Config, file: Path) -> None:
 @cli.command()
 @config_option
 @json_option
-@click.option("--mail-from", default="", help="Envelope sender; default: the null sender.")
+@click.option("--mail-from", metavar="ADDRESS", default="", help="Envelope sender; default: the null sender.")
 @click.option(
     "--dump",
     "dump_directory",
     type=click.Path(file_okay=False, path_type=Path),
     help="Write every part and member into this new or empty directory, under numbers, with an index.json.",
 )
-@click.option("--rcpt", "rcpts", multiple=True, help="Envelope recipient; may be repeated. Default: postmaster.")
-@click.option("--client", help="IP address of the client that XFORWARD would tell of.")
-@click.option("--listener", help="Which of [listen] addresses it comes in at; default: the first.")
+@click.option(
+    "--rcpt",
+    "rcpts",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Envelope recipient; may be repeated. Default: postmaster.",
+)
+@click.option("--client", metavar="IP", help="IP address of the client that XFORWARD would tell of.")
+@click.option("--listener", metavar="ADDRESS", help="Which of [listen] addresses it comes in at; default: the first.")
 @click.argument("file", type=click.Path(allow_dash=True))
 def check(
     *,
@@ -192,7 +198,9 @@ async def _judge(config: Config, envelope: Envelope, message: Message) -> Any:
 @cli.command()
 @config_option
 @json_option
-@click.option("--rcpt", "rcpts", multiple=True, help="Only for this recipient; may be repeated. Default: all.")
+@click.option(
+    "--rcpt", "rcpts", metavar="ADDRESS", multiple=True, help="Only for this recipient; may be repeated. Default: all."
+)
 @click.argument("name", metavar="ID")
 def explain(path: Path | None, as_json: bool, name: str, rcpts: tuple[str, ...]) -> None:
     """Say why a message fared as it did.
@@ -214,8 +222,10 @@ def explain(path: Path | None, as_json: bool, name: str, rcpts: tuple[str, ...])
 @cli.command()
 @config_option
 @json_option
-@click.option("--since", help="7d, 12h, 2026-11-21, 2026-11-21T08:00: nothing older.")
-@click.option("--category", "categories", multiple=True, type=click.Choice(_CATEGORIES), help="May be repeated.")
+@click.option("--since", metavar="AGE OR DATE", help="7d, 12h, 2026-11-21, 2026-11-21T08:00: nothing older.")
+@click.option(
+    "--category", "categories", multiple=True, type=click.Choice(_CATEGORIES), help="Only these; may be repeated."
+)
 @click.option("--limit", type=click.IntRange(1), help="Only so many, the newest.")
 @click.option("--changed", is_flag=True, help="Leave out messages that would fare as before.")
 def replay(
