@@ -97,7 +97,7 @@ def make_state_directory(config: Config, file: Path) -> None:
     "rcpts",
     metavar="ADDRESS",
     multiple=True,
-    help="Envelope recipient; may be repeated. Default: postmaster.",
+    help="Envelope recipient; repeatable. Default: postmaster.",
 )
 @click.option("--client", metavar="IP", help="IP address of the client that XFORWARD would tell of.")
 @click.option("--listener", metavar="ADDRESS", help="Which of [listen] addresses it comes in at; default: the first.")
@@ -198,9 +198,7 @@ async def _judge(config: Config, envelope: Envelope, message: Message) -> Any:
 @cli.command()
 @config_option
 @json_option
-@click.option(
-    "--rcpt", "rcpts", metavar="ADDRESS", multiple=True, help="Only for this recipient; may be repeated. Default: all."
-)
+@click.option("--rcpt", "rcpts", metavar="ADDRESS", multiple=True, help="Only for this one; repeatable. Default: all.")
 @click.argument("name", metavar="ID")
 def explain(path: Path | None, as_json: bool, name: str, rcpts: tuple[str, ...]) -> None:
     """Say why a message fared as it did.
@@ -223,9 +221,7 @@ def explain(path: Path | None, as_json: bool, name: str, rcpts: tuple[str, ...])
 @config_option
 @json_option
 @click.option("--since", metavar="AGE OR DATE", help="7d, 12h, 2026-11-21, 2026-11-21T08:00: nothing older.")
-@click.option(
-    "--category", "categories", multiple=True, type=click.Choice(_CATEGORIES), help="Only these; may be repeated."
-)
+@click.option("--category", "categories", multiple=True, type=click.Choice(_CATEGORIES), help="Only this; repeatable.")
 @click.option("--limit", type=click.IntRange(1), help="Only so many, the newest.")
 @click.option("--changed", is_flag=True, help="Leave out messages that would fare as before.")
 def replay(
