@@ -66,6 +66,23 @@ async def test_the_doctor_counts_and_makes_no_tables(url: str, postgresql: Postg
     assert got.about == "policy database at postgresql://postgres@/postgres"
 
 
+async def test_the_doctor_sees_that_nobody_here_may_make_tables(postgresql: PostgreSQL) -> None:
+    postgresql.create("closed")
+    with postgresql.connect("closed") as connection:
+        connection.execute("CREATE ROLE policy_guest LOGIN")
+    url = postgresql.url("closed", "policy_guest")
+    settings = config.parse(f'[policies]\ndatabase = "{url}"', "f")
+    got = await policy_database(settings, PolicyDatabase(url, timeout=5))
+    assert (got.state, got.found) == (State.ILL, "has no tables, and this user may not make them")
+    assert "GRANT CREATE" in got.advice
+    with closing(PolicyDatabase(url, timeout=5)) as guest, pytest.raises(PolicyError, match="permission denied"):
+        guest.entries()
+    with postgresql.connect("closed") as connection:
+        connection.execute("GRANT CREATE ON SCHEMA public TO policy_guest")
+    got = await policy_database(settings, PolicyDatabase(url, timeout=5))
+    assert got.state is State.WELL
+
+
 def test_a_reader_may_have_no_other_rights(postgresql: PostgreSQL) -> None:
     url = postgresql.create("rights")
     with postgresql.connect("rights") as connection:
