@@ -128,6 +128,14 @@ async def test_a_bad_file_keeps_the_old_configuration(running: Filter) -> None:
     (await asyncio.to_thread(send, running.port)).close()
 
 
+async def changed_guard(running: Filter) -> None:
+    """Reload, and see the old workers go: one that is just leaving may still take a connection and end it with 421."""
+    old = workers(running)
+    running.reload()
+    await wait_for(lambda: any(line.endswith(" reloaded") for line in running.log_lines()))
+    await wait_for(lambda: not workers(running) & old and len(workers(running)) == len(old))
+
+
 POLICY_FILE = """
 [policy."b@example.org"]
 message_size_limit = 70000
@@ -160,8 +168,7 @@ async def test_a_half_written_file_beside_the_configuration_keeps_the_old_one_wh
     key = {"policy.toml": {"policies": {"file": name}}, "body_checks": {"rules": {"header_checks": name}}}[name]
     running.configure({**NO_SCANNERS, **key})
     file.write_text(whole)
-    running.reload()
-    await wait_for(lambda: any(line.endswith(" reloaded") for line in running.log_lines()))
+    await changed_guard(running)
     assert await asyncio.to_thread(is_refused, running.port)
     before = workers(running)
     file.write_text(half)
@@ -230,8 +237,7 @@ async def test_mail_waits_while_the_policy_database_is_away_and_no_laxer_rule_ta
     await asyncio.sleep(COUNTS_WITHIN)
     assert await asyncio.to_thread(is_refused, running.port)
     # New workers: of those one may not have had any mail yet when the file goes.
-    running.reload()
-    await wait_for(lambda: any(line.endswith(" reloaded") for line in running.log_lines()))
+    await changed_guard(running)
     file = running.directory / "state" / "policy.sqlite"
     kept = file.rename(file.with_name("elsewhere"))
     for _ in range(8):
