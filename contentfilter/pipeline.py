@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol as Interface
 
 from contentfilter import maillog, reply
-from contentfilter.case import Case
+from contentfilter.case import Case, Copy
 from contentfilter.decision import Evidence, OnFailure, abridged, decide, wants
 from contentfilter.delivery import Delivery, Way
 from contentfilter.delivery_report import failure_report
@@ -136,11 +136,18 @@ class Pipeline:
                 await asyncio.shield(self._withdraw(case))
             raise
         told = outcomes if envelope.protocol is Protocol.LMTP else as_told(outcomes, answers[0])
-        self._notifier.post(mail_id, notices(case, told, self._site.hostname))  # 9
+        self._notify(case, told)  # 9
         maillog.judged(_facts(case), told, round((time.monotonic() - began) * 1000))  # 10
         if self._history is not None:
             self._history.note(case, told)
         return answers
+
+    def _notify(self, case: Case, told: Sequence[Outcome]) -> None:
+        """What is wrong with a notice changes no reply: who is served would be served again."""
+        try:
+            self._notifier.post(case.mail_id, notices(case, told, self._site.hostname))
+        except Exception:
+            maillog.unforeseen(case.mail_id, "writing notices")
 
     async def close(self) -> None:
         """Finish what nobody waits for, and let the sources of policies go."""
@@ -240,23 +247,45 @@ class Pipeline:
         replies: list[Reply | None] = [
             failed if verdict.quarantine and failed else verdict.reply for verdict in case.verdicts
         ]
-        deadline = time.monotonic() + self._site.send_timeout
-        copied: set[str] = set()
-        for copy, members in case.groups(replies).items():  # 7
-            if case.envelope.protocol is not Protocol.LMTP and any(one and one.temporary for one in replies):
-                break  # the whole message will come again: nobody else is served twice
-            if time.monotonic() >= deadline:
-                maillog.too_late(case.mail_id, replies.count(None))
-                break
-            bcc = [address for address in copy.bcc if address not in copied]
-            answers = await self._delivery.send(case, copy, members, bcc, deadline)  # 8
-            copied.update(bcc)
-            for index, answer in zip(members, answers, strict=True):
-                replies[index] = answer
+        await self._send_all(case, replies)  # 7 and 8
         return [
             Outcome(recipient, verdict, answer or reply.MIXED_DEFERRAL)
             for (recipient, verdict), answer in zip(case.recipients, replies, strict=True)
         ]
+
+    async def _send_all(self, case: Case, replies: list[Reply | None]) -> None:
+        """Send to each group and put its replies in. Whom nobody could be asked about keeps none."""
+        deadline = time.monotonic() + self._site.send_timeout
+        one_reply = case.envelope.protocol is not Protocol.LMTP
+        served: dict[str, Reply] = {}
+        groups = case.groups(replies)
+        for copy, members in groups.items():
+            if one_reply and any(one is not None and one.temporary for one in replies):
+                return  # the whole message will come again: nobody else is served twice
+            if time.monotonic() >= deadline:
+                maillog.too_late(case.mail_id, replies.count(None))
+                break
+            answers = await self._send(case, copy, members, served, deadline)
+            for index, answer in zip(members, answers, strict=True):
+                replies[index] = answer
+        if one_reply and any(one is None or one.temporary for one in replies):
+            return
+        copied: set[str] = set()
+        for copy, members in groups.items():
+            bcc = [address for address in copy.bcc if address not in copied]
+            if bcc and any(_positive(replies[index]) for index in members):
+                await self._delivery.add(case, copy, bcc, deadline)
+                copied.update(bcc)
+
+    async def _send(
+        self, case: Case, copy: Copy, members: Sequence[int], served: dict[str, Reply], deadline: float
+    ) -> Sequence[Reply]:
+        """A group that fails takes no other along: those who are served already would be served again."""
+        try:
+            return await self._delivery.send(case, copy, members, served, deadline)
+        except Exception:
+            maillog.unforeseen(case.mail_id, "sending")
+            return [reply.INTERNAL] * len(members)
 
     async def _keep(self, case: Case) -> Reply | None:
         """The reply for those whose copy could not be kept, None if all is safe."""
@@ -368,6 +397,10 @@ def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verd
         subject=case.text("subject"),
         message_id=case.text("message-id"),
     )
+
+
+def _positive(answer: Reply | None) -> bool:
+    return answer is not None and answer.positive
 
 
 def _own_deferral(verdict: Verdict) -> Reply | None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from contentfilter import reply
+from contentfilter import pipeline, reply
 from contentfilter.decision import OnFailure
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, PolicyError
-from contentfilter.finding import Finding, Kind
+from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.message import Message
 from contentfilter.mime import Limits
@@ -360,3 +360,88 @@ async def test_in_smtp_the_log_says_what_was_told(caplog: pytest.LogCaptureFixtu
     assert "Blocked" not in caplog.text
     assert "quarantine:" not in caplog.text
     assert "Deferred INFECTED" in caplog.text
+
+
+def asks(action: RuleAction, text: str) -> Scripted:
+    """The local rules, one of which hits and asks for this."""
+    return Scripted("rules", findings=(Finding(Kind.RULE, "rules", "x", rule=RuleHit(action, "x:1", text)),))
+
+
+LATER = Reply(451, "4.3.0", "later")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "answers", "copies"),
+    [
+        (Protocol.LMTP, {}, 1),
+        (Protocol.LMTP, {"carol@x.example": LATER}, 1),
+        (Protocol.LMTP, {"bob@x.example": LATER, "carol@x.example": LATER}, 0),
+        (Protocol.LMTP, {"bob@x.example": Reply(550, "5.1.1", "no"), "carol@x.example": LATER}, 0),
+        (Protocol.ESMTP, {}, 1),
+        (Protocol.ESMTP, {"carol@x.example": LATER}, 0),
+    ],
+)
+async def test_what_is_tried_again_adds_no_bcc_each_time(
+    protocol: Protocol, answers: dict[str, Reply], copies: int
+) -> None:
+    it = made(asks(RuleAction.BCC, "archive@x.example"), answers=answers)
+    await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL), protocol=protocol))
+    assert [rcpts for _, rcpts, _, _ in it.way.sent].count(["archive@x.example"]) == copies
+    assert it.way.sent[0][1] == ["bob@x.example", "carol@x.example"]
+
+
+async def test_a_bcc_that_does_not_end_changes_no_reply(caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(Way):
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+        ) -> tuple[Reply, ...]:
+            if recipients[0] != BOB:
+                await asyncio.Event().wait()
+            return await super().send(envelope, recipients, content, size, via)
+
+    it = made(asks(RuleAction.BCC, "archive@x.example"))
+    it.pipeline._site = replace(it.pipeline._site, send_timeout=0.05)
+    it.pipeline._delivery._way = Slow()
+    assert await it.handle() == (OK,)
+    assert "no BCC to <archive@x.example>" in caplog.text
+
+
+@pytest.mark.parametrize("first", [OK, LATER])
+async def test_groups_that_are_redirected_to_one_address_give_it_one_copy(first: Reply) -> None:
+    spam = Scripted("spamd", findings=(Finding(Kind.SPAM, "spamd", "spam score", score=5.0),))
+    it = made(
+        asks(RuleAction.REDIRECT, "help@x.example"),
+        spam,
+        policies={"carol@x.example": Policy(tag_level=1.0)},
+        answers={"help@x.example": first},
+    )
+    assert await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL))) == (first, first)
+    assert [rcpts for _, rcpts, _, _ in it.way.sent] == [["help@x.example"]] * (1 if first is OK else 2)
+
+
+async def test_a_mistake_while_sending_to_one_group_leaves_the_others_their_replies() -> None:
+    class Mistaken(Way):
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+        ) -> tuple[Reply, ...]:
+            if CAROL in recipients:
+                raise ZeroDivisionError
+            return await super().send(envelope, recipients, content, size, via)
+
+    it = made(
+        Scripted("spamd", findings=(Finding(Kind.SPAM, "spamd", "spam score", score=5.0),)),
+        policies={"carol@x.example": Policy(tag_level=1.0)},
+    )
+    it.pipeline._delivery._way = Mistaken()
+    assert await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL))) == (OK, reply.INTERNAL)
+
+
+async def test_a_notice_that_cannot_be_written_changes_no_reply(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline, "notices", broken)
+    assert await made().handle() == (OK,)
+    assert "unforeseen error while writing notices" in caplog.text
