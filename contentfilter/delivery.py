@@ -16,6 +16,9 @@ from contentfilter.next_hop import Content
 from contentfilter.reply import Reply
 from contentfilter.routes import outgoing
 
+PATIENCE_FOR_BCC = 60.0
+"""Seconds for what a rule adds: the recipients are served, and who gives up on us would send to all of them again."""
+
 
 class Way(Interface):
     """The way out, as :class:`contentfilter.routes.Routes` offers it."""
@@ -78,7 +81,7 @@ class Delivery:
         answers: tuple[Reply, ...] = (reply.NEXT_HOP_LOST,) * len(added)
         try:
             edits = await self._edits(case, copy, added)
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with asyncio.timeout(min(deadline - time.monotonic(), PATIENCE_FOR_BCC)):
                 answers = await self._sent(case, copy, added, edits)
         except TimeoutError:
             maillog.too_late(case.mail_id, len(added))

@@ -45,6 +45,9 @@ from quarantine.record import Record, State, Withheld
 PARSE_IN_THREAD = 262_144
 """Bytes from which a message is taken apart in a thread: about the size where it costs the loop a millisecond."""
 
+DECIDE_IN_THREAD = 1000
+"""Findings times policies from which verdicts are made in a thread; two milliseconds."""
+
 
 class Keeper(Interface):
     """What the journey needs of the quarantine. Both calls block; they run in a thread."""
@@ -174,10 +177,10 @@ class Pipeline:
             users, rules = _spam_users(policies), _banned_rules(policies)
             subject = Subject(mail_id, envelope, message, tree, users, opened, rules)
             evidence = await self._inspect(subject, policies)  # 4
+            verdicts = await self._decide(envelope, effective, evidence)  # 5
         except BaseException:
             opened.close()
             raise
-        verdicts = self._decide(envelope, effective, evidence)  # 5
         return Case(mail_id, envelope, message, tree, evidence, effective, verdicts, opened)
 
     async def _take_apart(self, message: Message) -> Tree:
@@ -193,16 +196,19 @@ class Pipeline:
         if hops(tree.header) > self._site.max_hops:
             raise FilterError(f"mail loop: more than {self._site.max_hops} hops", reply.MAIL_LOOP)
 
-    def _decide(self, envelope: Envelope, effective: Sequence[Effective], evidence: Evidence) -> tuple[Verdict, ...]:
+    async def _decide(
+        self, envelope: Envelope, effective: Sequence[Effective], evidence: Evidence
+    ) -> tuple[Verdict, ...]:
         """A verdict for each recipient; those with one policy share one."""
-        decided: dict[tuple[int, bool], Verdict] = {}
-        verdicts = []
-        for recipient, one in zip(envelope.recipients, effective, strict=True):
-            key = id(one), self._site.local.has(recipient.address)
-            if key not in decided:
-                decided[key] = decide(evidence, one, local=key[1])
-            verdicts.append(decided[key])
-        return tuple(verdicts)
+        at_home = [self._site.local.has(recipient.address) for recipient in envelope.recipients]
+        asked = {(id(one), local): (one, local) for one, local in zip(effective, at_home, strict=True)}
+
+        def decided() -> dict[tuple[int, bool], Verdict]:
+            return {key: decide(evidence, one, local=local) for key, (one, local) in asked.items()}
+
+        much = len(asked) * len(evidence.findings) >= DECIDE_IN_THREAD
+        verdicts = await asyncio.to_thread(decided) if much else decided()
+        return tuple(verdicts[id(one), local] for one, local in zip(effective, at_home, strict=True))
 
     async def _inspect(self, subject: Subject, policies: Sequence[Policy]) -> Evidence:
         """Ask everybody whom somebody wants asked, at the same time, under one deadline."""

@@ -5,27 +5,30 @@ from __future__ import annotations
 import asyncio
 import email
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
 from contentfilter import pipeline, reply
-from contentfilter.decision import OnFailure
+from contentfilter.decision import OnFailure, decide
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, PolicyError
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.message import Message
-from contentfilter.mime import Limits
+from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import Content
 from contentfilter.pipeline import Pipeline, Site
 from contentfilter.policy.entry import Found
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
 from contentfilter.reply import Reply
-from contentfilter.verdict import Action, Category
+from contentfilter.unpack.unpacked import Unpacked
+from contentfilter.verdict import Action, Category, Verdict
 from quarantine.record import Record, State
 from tests.journey import HOST, MESSAGE, Scripted, Unopened
 from tests.policies import entry, policies_of
@@ -360,6 +363,47 @@ async def test_in_smtp_the_log_says_what_was_told(caplog: pytest.LogCaptureFixtu
     assert "Blocked" not in caplog.text
     assert "quarantine:" not in caplog.text
     assert "Deferred INFECTED" in caplog.text
+
+
+async def test_verdicts_that_take_long_are_made_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header of two thousand fields that a rule removes, to as many recipients, is seconds of work."""
+    threads: list[int] = []
+
+    def noted(*args: Any, **more: Any) -> Verdict:
+        threads.append(threading.get_ident())
+        return decide(*args, **more)
+
+    monkeypatch.setattr(pipeline, "decide", noted)
+    hits = [
+        Finding(Kind.RULE, "rules", "x", rule=RuleHit(RuleAction.IGNORE, "x:1", start=at, end=at + 1))
+        for at in range(pipeline.DECIDE_IN_THREAD)
+    ]
+    it = made(Scripted("rules", findings=tuple(hits)), policies={"carol@x.example": Policy(bypass_rule_checks=True)})
+    assert await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL, FAR, BOB))) == (OK,) * 4
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
+
+
+async def test_what_was_opened_is_closed_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+
+    class Opened(Unpacked):
+        def close(self) -> None:
+            closed.append(True)
+
+    class Box:
+        async def open(self, tree: Tree, size: int) -> Unpacked:
+            return Opened()
+
+    def broken(*_: object, **more: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline, "decide", broken)
+    it = made()
+    it.pipeline._box = Box()
+    with pytest.raises(ZeroDivisionError):
+        await it.handle()
+    assert closed == [True]
 
 
 def asks(action: RuleAction, text: str) -> Scripted:
