@@ -54,7 +54,7 @@ class Delivery:
         ]
         # A redirect sends several to one address, which then gets one copy.
         redirects = {route.redirect for route in routes} - {""}
-        sent = list({one.address: one for one in wanted}.values()) if redirects else wanted
+        sent = _once(wanted) if redirects else wanted
         sent = [one for one in sent if one.address not in redirects or one.address not in served]
         if not sent:
             return tuple(served[one.address] for one in wanted)
@@ -103,6 +103,15 @@ class Delivery:
         if case.tree.header.complete:
             return edits_for(*arguments)
         return await asyncio.to_thread(edits_for, *arguments)  # a header of many megabytes
+
+
+def _once(recipients: Sequence[Recipient]) -> list[Recipient]:
+    """Each address once; of several with different wishes one that is to be told of a failure."""
+    once: dict[str, Recipient] = {}
+    for one in recipients:
+        if one.address not in once or (one.wants_failure_report and not once[one.address].wants_failure_report):
+            once[one.address] = one
+    return list(once.values())
 
 
 def _has_it(answer: Reply | None) -> bool:

@@ -159,7 +159,7 @@ class Pipeline:
 
     async def admit(self, envelope: Envelope, size: int) -> Reply | None:
         """Whether the last recipient refuses a message of this size in bytes (RFC 1870). Raises FilterError."""
-        policy = (await self._policies.of(envelope.recipients[-1].address, envelope)).policy
+        policy = await self._policies.settings_of(envelope.recipients[-1].address, envelope)
         refuses = policy.action(Category.OVERSIZED) is Action.REJECT and not policy.shadow
         return reply.REJECTED_OVERSIZED if refuses and 0 < policy.message_size_limit < size else None
 
@@ -343,16 +343,21 @@ class Pipeline:
     async def _report(self, case: Case, refused: Sequence[Outcome]) -> Reply:
         sender = Recipient(case.envelope.mail_from)
         envelope = Envelope("", (sender,), smtputf8=case.envelope.smtputf8, body="8BITMIME")
-        report = failure_report(
-            case.envelope,
-            [(outcome.recipient, outcome.reply) for outcome in refused],
-            case.message,
-            hostname=self._site.hostname,
-            mail_id=case.mail_id,
-            subject=case.text("subject"),
-            with_body=all(outcome.verdict.category < Category.UNCHECKED for outcome in refused),
-        )
-        (answer,) = await self._next_hop.send(envelope, (sender,), lambda: iter((report,)), len(report))
+        try:
+            report = failure_report(
+                case.envelope,
+                [(outcome.recipient, outcome.reply) for outcome in refused],
+                case.message,
+                hostname=self._site.hostname,
+                mail_id=case.mail_id,
+                subject=case.text("subject"),
+                with_body=all(outcome.verdict.category < Category.UNCHECKED for outcome in refused),
+            )
+            (answer,) = await self._next_hop.send(envelope, (sender,), lambda: iter((report,)), len(report))
+        except Exception:
+            # Others are served: they would be served again.
+            maillog.unforeseen(case.mail_id, "reporting to the sender")
+            return reply.INTERNAL
         return answer
 
     async def _keep_refused(self, case: Case, refused: Sequence[Outcome], why: str) -> bool:

@@ -20,7 +20,7 @@ from contentfilter.message import Message
 from contentfilter.mime import parse
 from contentfilter.next_hop import Content
 from contentfilter.notice import MOST_NAMED, Notice, notices
-from contentfilter.notifier import MOST_PENDING, Notifier
+from contentfilter.notifier import AT_ONCE, MOST_PENDING, Notifier
 from contentfilter.outcome import Outcome
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.settings import Policy
@@ -155,6 +155,27 @@ async def test_under_a_flood_notices_are_dropped_and_the_rest_is_sent(caplog: py
     way.go.set()
     await posting.close()
     assert way.sent == MOST_PENDING
+
+
+async def test_notices_leave_the_next_hop_room_for_mail() -> None:
+    class Counting(Way):
+        at_once = most = 0
+
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+        ) -> tuple[Reply, ...]:
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+            await asyncio.sleep(0)
+            self.at_once -= 1
+            return await super().send(envelope, recipients, content, size, via)
+
+    way = Counting()
+    way.go.set()
+    posting = Notifier(way)
+    posting.post("mailid", [NOTICE] * MOST_PENDING)
+    await posting.close()
+    assert (way.sent, way.most) == (MOST_PENDING, AT_ONCE)
 
 
 async def test_a_next_hop_that_hangs_is_not_waited_for(

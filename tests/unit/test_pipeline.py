@@ -489,3 +489,37 @@ async def test_a_notice_that_cannot_be_written_changes_no_reply(
     monkeypatch.setattr(pipeline, "notices", broken)
     assert await made().handle() == (OK,)
     assert "unforeseen error while writing notices" in caplog.text
+
+
+async def test_a_redirect_tells_those_who_want_to_be_told_of_a_failure() -> None:
+    quiet = Recipient("carol@x.example", notify=("NEVER",))
+    it = made(asks(RuleAction.REDIRECT, "help@x.example"))
+    went: list[Recipient] = []
+
+    class Noting(Way):
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+        ) -> tuple[Reply, ...]:
+            went.extend(recipients)
+            return await super().send(envelope, recipients, content, size, via)
+
+    it.pipeline._delivery._way = Noting()
+    await it.handle(replace(ENVELOPE, recipients=(BOB, quiet)))
+    await it.handle(replace(ENVELOPE, recipients=(quiet, BOB)))
+    assert went == [Recipient("help@x.example", orcpt="rfc822;bob@x.example")] * 2
+
+
+async def test_a_report_that_cannot_be_written_leaves_a_copy(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In SMTP somebody is served already, and would be served at each retry."""
+
+    def broken(*_: object, **more: object) -> bytes:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline, "failure_report", broken)
+    it = made(answers={"carol@x.example": Reply(550, "5.1.1", "no")})
+    (answer,) = await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL), protocol=Protocol.ESMTP))
+    assert answer == OK
+    assert [one.recipient for record in it.keeper.kept for one in record.withheld] == [CAROL]
+    assert "unforeseen error while reporting to the sender" in caplog.text
