@@ -6,6 +6,7 @@ import asyncio
 import email
 import email.policy
 from collections.abc import Sequence
+from dataclasses import replace
 from email.message import EmailMessage
 
 import pytest
@@ -77,6 +78,13 @@ def test_who_is_told(verdict: Verdict, settings: dict[str, object], recipients: 
     assert whom.count("r0@x.example") == recipients
     assert whom.count(ADMIN) == admins
     assert len(whom) == recipients + admins
+
+
+def test_the_administrator_is_told_before_many_recipients_are() -> None:
+    """Each has reasons and a notice of his own, and what is too many is dropped from the end."""
+    verdicts = [replace(WITHHELD, reasons=(f"virus: {at}",)) for at in range(3)]
+    sent = told(*verdicts, policy=Policy(virus_admin=ADMIN, warn_virus_recipient=True))
+    assert [one.recipients[0].address for one in sent] == [ADMIN, "r0@x.example", "r1@x.example", "r2@x.example"]
 
 
 def test_what_the_recipient_reads() -> None:
