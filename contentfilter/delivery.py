@@ -61,7 +61,7 @@ class Delivery:
         edits = await self._edits(case, copy, sent)
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                answers = await self._sent(case, copy, sent, edits)
+                answers = await self._sent(case, copy.next_hop, sent, edits)
         except TimeoutError:
             maillog.too_late(case.mail_id, len(members))
             return (reply.NEXT_HOP_LOST,) * len(members)
@@ -82,7 +82,7 @@ class Delivery:
         try:
             edits = await self._edits(case, copy, added)
             async with asyncio.timeout(min(deadline - time.monotonic(), PATIENCE_FOR_BCC)):
-                answers = await self._sent(case, copy, added, edits)
+                answers = await self._sent(case, "", added, edits)
         except TimeoutError:
             maillog.too_late(case.mail_id, len(added))
         except Exception:
@@ -92,10 +92,10 @@ class Delivery:
                 maillog.not_copied(case.mail_id, recipient.address, answer)
 
     async def _sent(
-        self, case: Case, copy: Copy, recipients: Sequence[Recipient], edits: HeaderEdits
+        self, case: Case, via: str, recipients: Sequence[Recipient], edits: HeaderEdits
     ) -> tuple[Reply, ...]:
         size = len(case.message) + edits.growth
-        return await self._way.send(case.envelope, recipients, lambda: case.message.edited(edits), size, copy.next_hop)
+        return await self._way.send(case.envelope, recipients, lambda: case.message.edited(edits), size, via)
 
     async def _edits(self, case: Case, copy: Copy, recipients: Sequence[Recipient]) -> HeaderEdits:
         received = received_field(case.envelope, recipients, case.mail_id, self._hostname)

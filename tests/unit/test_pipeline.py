@@ -523,3 +523,19 @@ async def test_a_report_that_cannot_be_written_leaves_a_copy(
     assert answer == OK
     assert [one.recipient for record in it.keeper.kept for one in record.withheld] == [CAROL]
     assert "unforeseen error while reporting to the sender" in caplog.text
+
+
+async def test_whom_a_rule_adds_is_reached_by_the_next_hop_of_the_site() -> None:
+    ways: list[tuple[str, str]] = []
+
+    class Noting(Way):
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+        ) -> tuple[Reply, ...]:
+            ways.extend((one.address, via) for one in recipients)
+            return await super().send(envelope, recipients, content, size, via)
+
+    it = made(asks(RuleAction.BCC, "archive@x.example"), default=Policy(next_hop="unix:/bob"))
+    it.pipeline._delivery._way = Noting()
+    await it.handle()
+    assert ways == [("bob@x.example", "unix:/bob"), ("archive@x.example", "")]
