@@ -19,6 +19,7 @@ from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, PolicyError
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
 from contentfilter.inspectors import Inspector, Subject
+from contentfilter.intake.parameters import parse_rcpt
 from contentfilter.message import Message
 from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import Content
@@ -27,8 +28,9 @@ from contentfilter.policy.entry import Found
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
 from contentfilter.reply import Reply
+from contentfilter.routes import outgoing
 from contentfilter.unpack.unpacked import Unpacked
-from contentfilter.verdict import Action, Category, Verdict
+from contentfilter.verdict import Action, Category, Route, Verdict
 from quarantine.record import Record, State
 from tests.journey import HOST, MESSAGE, Scripted, Unopened
 from tests.policies import entry, policies_of
@@ -539,3 +541,16 @@ async def test_whom_a_rule_adds_is_reached_by_the_next_hop_of_the_site() -> None
     it.pipeline._delivery._way = Noting()
     await it.handle()
     assert ways == [("bob@x.example", "unix:/bob"), ("archive@x.example", "")]
+
+
+@pytest.mark.parametrize(
+    ("address", "orcpt"),
+    [
+        ("bob+x=y@x.example", "rfc822;bob+2Bx+3Dy@x.example"),
+        ("jürgen+a=\u20ac@x.example", "utf-8;j\\x{FC}rgen\\x{2B}a\\x{3D}\\x{20AC}@x.example"),
+    ],
+)
+def test_an_address_that_changes_keeps_its_original(address: str, orcpt: str) -> None:
+    """RFC 3461 section 4.2, RFC 6533 section 3."""
+    assert outgoing(Recipient(address), Route(redirect="help@x.example"), "+").orcpt == orcpt
+    assert parse_rcpt(f"TO:<help@x.example> ORCPT={orcpt}".encode()).orcpt == orcpt
