@@ -96,7 +96,7 @@ def _spam_fields(mark: SpamMark) -> Iterator[tuple[str, str]]:
     score = format_level(mark.score)
     yield "X-Spam-Flag", "YES" if mark.flagged else "NO"
     yield "X-Spam-Score", score
-    stars = min(_MOST_STARS, int(mark.score)) if mark.score >= 1 else 0
+    stars = int(min(_MOST_STARS, mark.score)) if mark.score >= 1 else 0
     if stars:
         yield "X-Spam-Level", "*" * stars
     levels = f"tagged_above={format_level(mark.tagged_above)} required={format_level(mark.required)}"

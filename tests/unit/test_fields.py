@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import math
 
 import pytest
 from hypothesis import example, given
@@ -128,7 +129,8 @@ def test_a_long_list_of_tests_is_folded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("score", "level"), [(0.9, None), (-5.0, None), (1.0, "*"), (7.9, "*" * 7), (999.0, "*" * 64), (1e9, "*" * 64)]
+    ("score", "level"),
+    [(0.9, None), (-5.0, None), (1.0, "*"), (7.9, "*" * 7), (999.0, "*" * 64), (1e9, "*" * 64), (math.inf, "*" * 64)],
 )
 def test_spam_level(score: float, level: str | None) -> None:
     got = edited(b"\r\n", Marking(spam=SpamMark(score, -999, 6.2, flagged=False)))
