@@ -68,7 +68,7 @@ def test_tnef() -> None:
         ("long näme.exe", BIG),
         ("SHORT~1.TXT", BIG),
     }
-    assert [member.reading for member in sink.members if member.name == "SHORT~1.TXT"] == ["tnef-other-name"]
+    assert [member.others for member in sink.members if member.name == "long näme.exe"] == [("SHORT~1.TXT",)]
     assert not sink.troubles
     assert not sink.errors
 
@@ -127,6 +127,7 @@ def test_outlook_message() -> None:
         ("body.txt", "body text".encode("utf-16-le")),
         ("body.rtf", RTF),
         ("outer ü.exe", PROGRAM),
+        ("OUTER~1.EXE", PROGRAM),
         ("nice.txt", PROGRAM),
         ("EVIL.EXE", PROGRAM),
         ("inner.exe", BIG),

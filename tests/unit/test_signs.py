@@ -23,7 +23,7 @@ BLOB = base64.b64encode(b"MZ" + bytes(range(256)) * 8).decode()
 
 
 def look_at(data: bytes, name: str = "", media_type: str = "application/octet-stream") -> list[Sign]:
-    kind = Kind(media_type, data[:65536], (name,) if name else (), "", data[-65536:])
+    kind = Kind(media_type, data[:65536], (name,) if name else (), data[-65536:])
     return list(look(io.BytesIO(data), kind))
 
 

@@ -12,7 +12,7 @@ import olefile
 from contentfilter.unpack.opener import Kind, NotThisError, Sink, UnpackError
 from contentfilter.unpack.openers.common import CHUNK, FAULTS, give, readable, sliced, translated
 from contentfilter.unpack.openers.rtf import decompressed
-from contentfilter.unpack.openers.tnef import different
+from contentfilter.unpack.openers.tnef import telling
 
 STREAM_LIMIT = 20_000
 """Streams that are looked at."""
@@ -77,20 +77,20 @@ def _give_stream(compound: olefile.OleFileIO, path: list[str], sink: Sink) -> bo
 def _give_property(compound: olefile.OleFileIO, path: list[str], identifier: str, kind: str, sink: Sink) -> bool:
     if identifier in _BODIES and len(path) == 1:
         pieces = decompressed(_read(compound, path)) if identifier == "1009" else _pieces(compound, path)
-        _give_or_say(sink, _BODIES[identifier], pieces)
+        _give_or_say(sink, (_BODIES[identifier],), pieces)
         return True
     if identifier == "3701" and kind == "0102":
-        for index, name in enumerate(different(_names(compound, path[:-1])) or ["attachment"]):
-            _give_or_say(sink, name, _pieces(compound, path), "msg-other-name" if index else "")
+        _give_or_say(sink, telling(_names(compound, path[:-1])) or ("attachment",), _pieces(compound, path))
         return True
     return False
 
 
-def _give_or_say(sink: Sink, name: str, pieces: Iterator[bytes], reading: str = "") -> None:
+def _give_or_say(sink: Sink, names: tuple[str, ...], pieces: Iterator[bytes]) -> None:
     try:
-        give(sink, name, pieces, reading=reading)
+        give(sink, names, pieces)
     except UnpackError:
-        sink.listed(name, "damaged")
+        for name in names:
+            sink.listed(name, "damaged")
 
 
 def _names(compound: olefile.OleFileIO, storage: list[str]) -> list[str]:
