@@ -18,9 +18,17 @@ _COMPRESSED = re.compile(r"\.(gz|bz2?|xz|lzma|zstd?|lz4?|Z|tgz|tbz2?|txz|tzst)[.
 
 
 def stream_names(names: Iterable[str]) -> tuple[str, ...]:
-    """What a compressed stream with these names is called when it is not compressed any more, each name once."""
-    found = (_COMPRESSED.sub("", name.rpartition("/")[2]) for name in names)
-    return tuple(dict.fromkeys(name for name in found if name))
+    """What a compressed stream with these names is called when it is not compressed any more, each name once.
+
+    "a.gz.gz" may have been compressed twice, and be undone at once: then it is "a".
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        short = _COMPRESSED.sub("", name.rpartition("/")[2])
+        while short and short not in found:
+            found[short] = None
+            short = _COMPRESSED.sub("", short)
+    return tuple(found)
 
 
 def shortened(name: str) -> str:
