@@ -142,6 +142,17 @@ def ole_package(name: bytes, data: bytes) -> bytes:
     return struct.pack("<L", len(body)) + body
 
 
+@pytest.mark.parametrize("place", ["label", "source", "temporary"])
+def test_each_name_of_a_package_counts(place: str) -> None:
+    told = {"label": b"a.pdf", "source": b"C:\\x\\a.pdf", "temporary": b"C:\\y\\a.pdf"}
+    told[place] = told[place].replace(b"a.pdf", b"run.exe")
+    label, source, temporary = (told[each] + b"\0" for each in ("label", "source", "temporary"))
+    inside = b"\2\0" + label + source + struct.pack("<HHI", 0, 3, len(temporary)) + temporary
+    names, content = package(bytes(4) + inside + struct.pack("<I", len(BIG)) + BIG)
+    assert sorted(names) == ["a.pdf", "run.exe"]
+    assert content == BIG
+
+
 def test_packages_in_office_files() -> None:
     content = compound_file(
         {

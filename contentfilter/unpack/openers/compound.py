@@ -11,7 +11,7 @@ import olefile
 
 from contentfilter.unpack.opener import Kind, NotThisError, Sink, UnpackError
 from contentfilter.unpack.openers.common import CHUNK, FAULTS, give, readable, sliced, translated
-from contentfilter.unpack.openers.rtf import decompressed
+from contentfilter.unpack.openers.rtf import decompressed, package_names
 from contentfilter.unpack.openers.tnef import telling
 
 STREAM_LIMIT = 20_000
@@ -65,8 +65,8 @@ def _give_stream(compound: olefile.OleFileIO, path: list[str], sink: Sink) -> bo
     if found := _PROPERTY.match(last):
         return _give_property(compound, path, found[1].upper(), found[2].upper(), sink)
     if last.casefold() == "\x01ole10native":
-        name, data = package(_read(compound, path))
-        give(sink, name, sliced(data))
+        names, data = package(_read(compound, path))
+        give(sink, names, sliced(data))
     elif last.casefold() in {"package", "contents"} and len(path) > 1:
         give(sink, last, _pieces(compound, path))
     else:
@@ -115,18 +115,19 @@ def _pieces(compound: olefile.OleFileIO, path: list[str]) -> Iterator[bytes]:
         yield piece
 
 
-def package(data: bytes) -> tuple[str, bytes]:
-    """Name and content of an OLE package (Ole10Native, MS-OLEDS 2.3.6); if it is not laid out as one, all of it."""
+def package(data: bytes) -> tuple[tuple[str, ...], bytes]:
+    """Names and content of an OLE package (Ole10Native, MS-OLEDS 2.3.6); if it is not laid out as one, all of it."""
     try:
-        name, position = _string(data, 6)
-        _, position = _string(data, position)
+        label, position = _string(data, 6)
+        source, position = _string(data, position)
         (length,) = struct.unpack_from("<I", data, position + 4)
+        temporary = data[position + 8 : position + 8 + length].partition(b"\0")[0]
         position += 8 + length
         (size,) = struct.unpack_from("<I", data, position)
         content = data[position + 4 : position + 4 + size]
     except (struct.error, ValueError):
-        return "object", data[4:]
-    return (readable(name, "package"), content) if content else ("object", data[4:])
+        return ("object",), data[4:]
+    return (package_names(label, source, temporary), content) if content else (("object",), data[4:])
 
 
 def _string(data: bytes, position: int) -> tuple[bytes, int]:
