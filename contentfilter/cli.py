@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import sys
@@ -12,13 +13,13 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 
 from contentfilter import config as configuration
 from contentfilter import maillog
-from contentfilter.command import config_option, fail, json_option, load, print_json
+from contentfilter.command import check_way, config_option, fail, json_option, load, print_json
 from contentfilter.commands.completion import completion, use_our_bash
 from contentfilter.commands.groups import lists_group, policy_group
 from contentfilter.config import Config
@@ -29,6 +30,8 @@ from contentfilter.printable import printable
 from contentfilter.verdict import Category
 
 _READ = 1 << 20
+_MEDIUM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+"""Errors that are about where something is written, not about us."""
 _CATEGORIES = [category.word for category in sorted(Category, reverse=True)]
 
 
@@ -47,8 +50,9 @@ for command in (policy_group, lists_group, completion):
 def serve(path: Path | None) -> None:
     """Run in the foreground.
 
-    SIGTERM: finish what is in hand, within drain_timeout, and stop. SIGHUP: read the configuration file anew; one with
-    a mistake in it is refused, the log says why, and the old configuration stays in force.
+    SIGTERM: finish what is in hand, within drain_timeout, and stop. SIGHUP: read the configuration anew, with the
+    policy and rules files that it names; where there is a mistake it is refused, the log says why, and the old
+    configuration stays in force. What is set by contentfilter policy and lists counts within a second without it.
 
     Exit 78: the configuration is wrong. 71: a socket or directory is not to be had now. 70: a worker died at the start.
     """
@@ -89,34 +93,37 @@ def make_state_directory(config: Config, file: Path) -> None:
     help="Write every part and member into this new or empty directory, under numbers, with an index.json.",
 )
 @click.option("--rcpt", "rcpts", multiple=True, help="Envelope recipient; may be repeated. Default: postmaster.")
-@click.option("--client", default="", help="Address of the client that XFORWARD would tell of.")
-@click.option("--listener", default="", help="Which of [listen] addresses it comes in at; default: the first.")
-@click.argument("file", type=click.File("rb"))
+@click.option("--client", help="IP address of the client that XFORWARD would tell of.")
+@click.option("--listener", help="Which of [listen] addresses it comes in at; default: the first.")
+@click.argument("file", type=click.Path(allow_dash=True))
 def check(
     *,
     path: Path | None,
     as_json: bool,
     mail_from: str,
-    client: str,
-    listener: str,
+    client: str | None,
+    listener: str | None,
     dump_directory: Path | None,
     rcpts: tuple[str, ...],
-    file: BinaryIO,
+    file: str,
 ) -> None:
     """Judge a message as the daemon would.
 
     FILE is the message, - is standard input. The whole journey but its end: nothing is sent and nothing is stored.
+
+    Exit 75 if it would be deferred as a whole, 65 if refused unseen, 66 if FILE cannot be read.
     """
     from rich.console import Console  # noqa: PLC0415
 
     from contentfilter import presentation  # noqa: PLC0415
 
     config = load(path)
+    check_way(config, client, listener)
     maillog.set_up("stderr", "error")
     envelope = Envelope(
         mail_from,
         tuple(Recipient(rcpt) for rcpt in rcpts or ("postmaster",)),
-        client=Client(addr=client or None),
+        client=Client(addr=client),
         listener=listener or config.listen.addresses[0],
         protocol=Protocol.LMTP,
     )
@@ -155,10 +162,14 @@ def _working_in(scratch: str, config: Config) -> Config:
     return config.model_copy(update=update)
 
 
-def _spooled(file: BinaryIO, scratch: str) -> Message:
+def _spooled(file: str, scratch: str) -> Message:
     spool = Spool(Path(scratch), sys.maxsize)
-    while chunk := file.read(_READ):
-        spool.write(chunk)
+    try:
+        with click.open_file(file, "rb") as message:
+            while chunk := message.read(_READ):
+                spool.write(chunk)
+    except OSError as error:
+        fail(f"{file}: cannot be read: {error.strerror}", os.EX_NOINPUT)
     return spool.finish()
 
 
@@ -258,10 +269,21 @@ def config_group() -> None:
 def config_check(path: Path | None) -> None:
     """Say whether the configuration can be used.
 
-    Exit 78 if not. Only the file is looked at; contentfilter doctor looks at what it names.
+    Exit 78 if not. The file is looked at, and the policy and rules files that it names; contentfilter doctor asks the
+    databases, scanners and hosts.
     """
-    load(path)
+    _usable(path)
     click.echo(f"{configuration.path_in_use(path)}: ok")
+
+
+def _usable(path: Path | None) -> Config:
+    """What the daemon would start with, or the end that it would come to."""
+    from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
+
+    try:
+        return worker.loaded(configuration.path_in_use(path))
+    except ConfigError as error:
+        fail(str(error), os.EX_CONFIG)
 
 
 @config_group.command("show")
@@ -292,16 +314,20 @@ def config_show(path: Path | None, as_json: bool, defaults: bool) -> None:
     help="Postfix's configuration directory, if it is not the default one.",
 )
 def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> None:
-    """Examine clamd, spamd, next hop, Postfix and the box.
+    """Examine scanners, databases, Postfix, files, the box.
 
-    Is each there, does it answer as it should, and what to do if not. Exit 1 if something failed.
+    Is each there, does it answer as it should, and what to do if not. Nothing is changed, and no mail is sent. Run it
+    as the filter's user, or as root, who also sees what the filter's user may not read.
+
+    Exit 1 if something failed; warnings do not count. 78: the configuration is wrong.
     """
     from rich.console import Console  # noqa: PLC0415
 
     from contentfilter import presentation, worker  # noqa: PLC0415
-    from contentfilter.doctor import Neighbours, PostconfCommand, State, examine  # noqa: PLC0415
+    from contentfilter.diagnosis import State  # noqa: PLC0415
+    from contentfilter.doctor import Neighbours, PostconfCommand, examine  # noqa: PLC0415
 
-    config = load(path)
+    config = _usable(path)
     maillog.set_up("stderr", "error")
     with tempfile.TemporaryDirectory(prefix="contentfilter-doctor-") as scratch:
         neighbours = Neighbours(
@@ -310,6 +336,9 @@ def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> Non
             worker.next_hop_for(config),
             PostconfCommand(postfix_config),
             worker.box_for(_working_in(scratch, config)),
+            worker.policy_database_for(config),
+            worker.amavis_database_for(config) if config.policies.amavis_database else None,
+            configuration.files(config, configuration.path_in_use(path)),
         )
         diagnoses = asyncio.run(examine(config, neighbours))
     if as_json:
@@ -331,6 +360,10 @@ def main() -> None:
         raise SystemExit(os.EX_NOINPUT if isinstance(error, click.FileError) else os.EX_USAGE) from None
     except (click.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(os.EX_OK) from None
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer goes nowhere
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(os.EX_OK) from None
+        if error.errno not in _MEDIUM:
+            raise
+        fail(error.strerror or str(error), os.EX_IOERR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from pathlib import Path
@@ -40,6 +41,17 @@ def load(path: Path | None) -> Config:
         return configuration.load(configuration.path_in_use(path))
     except ConfigError as error:
         fail(str(error), os.EX_CONFIG)
+
+
+def check_way(config: Config, client: str | None, listener: str | None) -> None:
+    """End if a message cannot have come from this client, by its address, or in at this listener; None: not said."""
+    if client is not None:
+        try:
+            ipaddress.ip_address(client.lower().removeprefix("ipv6:"))
+        except ValueError:
+            fail(f'--client: must be an IP address, not "{client}"', os.EX_DATAERR)
+    if listener is not None and listener not in config.listen.addresses:
+        fail(f'--listener: must be one of {", ".join(config.listen.addresses)}, not "{listener}"', os.EX_DATAERR)
 
 
 def print_json(values: Any) -> None:

@@ -15,17 +15,20 @@ import subprocess
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from contentfilter.config import Config
+from contentfilter.config import Config, NamedFile
+from contentfilter.diagnosis import Diagnosis, State
 from contentfilter.domains import LocalDomains
 from contentfilter.endpoint import Endpoint
 from contentfilter.errors import InspectorError, NextHopError
 from contentfilter.inspectors.clamd import EICAR, ClamdInspector
 from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.next_hop import NextHop
+from contentfilter.policy.amavis_database import AmavisDatabase
+from contentfilter.policy.database import PolicyDatabase
+from contentfilter.policy_doctor import amavis_database, configuration_files, policy_database
 from contentfilter.unpack import measures
 from contentfilter.unpack.box import Box
 from contentfilter.unpack.openers import missing_helpers
@@ -51,24 +54,6 @@ _BARS = {
 """What to do where a measure does not hold. The others hold all the same."""
 _ELSEWHERE = ". For the daemon itself its log says so at the start (helpers that open containers run without ...)"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-
-class State(Enum):
-    """How serious a diagnosis is."""
-
-    WELL = "ok"
-    ODD = "warning"
-    ILL = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """One thing that was looked at. advice: what to do, "" if nothing."""
-
-    about: str
-    state: State
-    found: str
-    advice: str = ""
 
 
 class Postconf(Protocol):
@@ -133,19 +118,29 @@ class PostconfCommand:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Whom the doctor asks. box: not started, closed afterwards."""
+    """Whom the doctor asks. box: not started, closed afterwards; so are the databases. amavis: None if there is none.
+
+    files: those that the configuration was read from.
+    """
 
     clamd: ClamdInspector
     spamd: SpamdInspector
     next_hop: NextHop
     postconf: Postconf
     box: Box
+    policies: PolicyDatabase
+    amavis: AmavisDatabase | None = None
+    files: Sequence[NamedFile] = ()
 
 
 async def examine(config: Config, neighbours: Neighbours) -> list[Diagnosis]:
     """Look at everything; what is switched off is not looked at."""
     clamd = neighbours.clamd
     diagnoses = list(_directories(config))
+    diagnoses.extend(await asyncio.to_thread(lambda: list(configuration_files(config, neighbours.files))))
+    diagnoses.append(await policy_database(config, neighbours.policies))
+    if neighbours.amavis is not None:
+        diagnoses.append(await amavis_database(config, neighbours.amavis))
     if config.clamav.enabled:
         diagnoses.append(await _clamd(config, clamd))
         if diagnoses[-1].state is State.WELL:

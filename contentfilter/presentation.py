@@ -15,7 +15,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from contentfilter.case import Case
-from contentfilter.doctor import Diagnosis, State
+from contentfilter.diagnosis import Diagnosis, State
 from contentfilter.finding import Finding, Kind
 from contentfilter.mime import Part
 from contentfilter.policy.entry import Effective

@@ -68,13 +68,13 @@ _KINDS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": ZshComplete, "fis
 @click.argument("shell", type=click.Choice(list(_KINDS)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    r"""Print the completion script for a shell.
+    """Print the completion script for a shell.
 
     \b
     bash: contentfilter completion bash >/etc/bash_completion.d/contentfilter
     zsh:  contentfilter completion zsh >/usr/share/zsh/vendor-completions/_contentfilter
     fish: contentfilter completion fish >/etc/fish/completions/contentfilter.fish
-    """
+    """  # noqa: D301 - click needs the character, by which it leaves lines as they are
     click.echo(_KINDS[shell](ctx.find_root().command, {}, PROGRAM, VARIABLE).source())
 
 

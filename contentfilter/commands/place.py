@@ -52,7 +52,7 @@ def _end(error: PolicyError) -> tuple[int, str]:
         return os.EX_TEMPFAIL, "nothing was changed, run the command again"
     if isinstance(error.__cause__, PermissionError) or "readonly" in said or "permission denied" in said:
         return os.EX_NOPERM, "only the filter's user and root may"
-    if isinstance(error.__cause__, FileNotFoundError):
+    if isinstance(error.__cause__, FileNotFoundError) and "amavis" not in said:
         return os.EX_UNAVAILABLE, "the filter makes state_directory when it is started for the first time"
     if "locked" in said:
         return os.EX_TEMPFAIL, "another process writes to it: try again"

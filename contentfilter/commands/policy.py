@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 
 import click
 
-from contentfilter.command import config_option, fail, json_option, load, print_json
+from contentfilter.command import check_way, config_option, json_option, load, print_json
 from contentfilter.commands import place, view
 from contentfilter.commands.complete import complete_names
 from contentfilter.config import Config
@@ -88,13 +86,7 @@ def get(*, path: Path | None, as_json: bool, explain: bool, address: str, names:
 def _envelope(
     config: Config, address: str, *, sender: str | None, client: str | None, listener: str | None, local_source: bool
 ) -> Envelope:
-    if client is not None:
-        try:
-            ipaddress.ip_address(client.lower().removeprefix("ipv6:"))
-        except ValueError:
-            fail(f'--client: must be an IP address, not "{client}"', os.EX_DATAERR)
-    if listener is not None and listener not in config.listen.addresses:
-        fail(f'--listener: must be one of {", ".join(config.listen.addresses)}, not "{listener}"', os.EX_DATAERR)
+    check_way(config, client, listener)
     return Envelope(
         _ANYBODY if sender is None else sender.removeprefix("<").removesuffix(">"),
         (Recipient(address),),

@@ -3,7 +3,7 @@
 TOML, strictly typed; an unknown key is an error. `conf/contentfilter.toml` is :func:`reference`, and a test holds that.
 """
 
-from contentfilter.config.loading import DEFAULT_PATH, ENVIRONMENT_VARIABLE, load, parse, path_in_use
+from contentfilter.config.loading import DEFAULT_PATH, ENVIRONMENT_VARIABLE, NamedFile, files, load, parse, path_in_use
 from contentfilter.config.text import json_values, plain, reference, show
 from contentfilter.config.tree import Config
 
@@ -11,6 +11,8 @@ __all__ = [
     "DEFAULT_PATH",
     "ENVIRONMENT_VARIABLE",
     "Config",
+    "NamedFile",
+    "files",
     "json_values",
     "load",
     "parse",

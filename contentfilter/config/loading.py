@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +31,15 @@ ENVIRONMENT_VARIABLE = "CONTENTFILTER_CONFIG"
 _T = TypeVar("_T", bound=BaseModel)
 
 
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file that a configuration was read from. key: what names it, "" for the first; secret: a password is in it."""
+
+    key: str
+    path: Path
+    secret: bool = False
+
+
 def path_in_use(given: Path | None) -> Path:
     """Which file to read: the option, else the environment, else the usual place."""
     return given or Path(os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_PATH)
@@ -40,7 +51,7 @@ def load(path: Path) -> Config:
     config = _validated(Config, raw, str(path))
     if config.policies.file:
         other = path.parent / config.policies.file
-        more = _raw(_text(other), str(other))
+        more = _raw(_text(other, f"{path}: [policies] file: "), str(other))
         _validated(PolicyFile, more, str(other))
         config = _merged(raw, more, path, other)
     config._rule_set = _rules(config, path)  # noqa: SLF001 - only a loader knows where the files are
@@ -55,19 +66,35 @@ def _rules(config: Config, path: Path) -> RuleSet:
             continue
         file = path.parent / name
         try:
-            tables.append(parse_rules(_text(file), str(file), kind))
+            text = _text(file, f"{path}: [rules] {kind.value}: ")
+            tables.append(parse_rules(text, str(file), kind))
         except RuleError as error:
             raise ConfigError(f"{path}: [rules] {kind.value}: {error}") from error
     return RuleSet(tuple(tables))
 
 
-def _text(path: Path) -> str:
+def files(config: Config, path: Path) -> tuple[NamedFile, ...]:
+    """Which files this configuration, loaded from path, was read from."""
+    urls = (config.policies.database, config.policies.amavis_database, config.quarantine.database)
+    named = {"[policies] file": config.policies.file}
+    named |= {f"[rules] {kind.value}": getattr(config.rules, kind.value) for kind in TableKind}
+    others = (NamedFile(key, path.parent / name) for key, name in named.items() if name)
+    return (NamedFile("", path, any(map(_has_password, urls))), *others)
+
+
+def _has_password(url: str) -> bool:
+    """Whether a URL has a password before its host, or among its parameters."""
+    return bool(re.search(r"://[^/@]*:[^/@]+@|[?&]password=", url))
+
+
+def _text(path: Path, named_by: str = "") -> str:
+    """named_by: the file and key that name it, for messages."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{named_by}{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 (byte {error.start})") from error
+        raise ConfigError(f"{named_by}{path}: is not UTF-8 (byte {error.start})") from error
 
 
 def parse(text: str, name: str) -> Config:
@@ -86,7 +113,7 @@ def _validated(kind: type[_T], raw: dict[str, Any], name: str) -> _T:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{name}: {first_error(error)}") from error
+        raise ConfigError(f"{name}: {first_error(error, kind)}") from error
 
 
 def _merged(raw: dict[str, Any], more: dict[str, Any], path: Path, other: Path) -> Config:

@@ -16,15 +16,17 @@ from contentfilter.config.values import quoted
 from contentfilter.policy import forms
 
 
-def first_error(error: ValidationError) -> str:
-    """The first mistake: where it is, what is wrong, and what would be right."""
+def first_error(error: ValidationError, kind: type[BaseModel] = Config) -> str:
+    """The first mistake: where it is, what is wrong, and what would be right. kind: what the file was to be."""
     first = error.errors()[0]
     if not first["loc"]:  # something between tables, which says itself where it is
         return first["msg"].removeprefix("Value error, ")
     place = _place(first["loc"])
     if first["type"] == "extra_forbidden":
         *tables, key = [str(step) for step in first["loc"]]
-        return f"{place}: unknown key{_nearest(key, tables)}"
+        if not tables and kind is not Config and key in Config.model_fields:
+            return f"{place}: belongs into the configuration itself; known here: {_known(kind)}"
+        return f"{place}: unknown key{_nearest(key, tables, kind)}"
     return f"{place}: {forms.problem_of(dict(first))}"
 
 
@@ -41,13 +43,16 @@ def _place(steps: Sequence[str | int]) -> str:
     return f"[{names_of_tables}] {key}" if tables else key
 
 
-def _nearest(key: str, tables: Sequence[str]) -> str:
-    model: type[BaseModel] = Config
+def _known(model: type[BaseModel]) -> str:
+    return ", ".join(sorted(model.model_fields))
+
+
+def _nearest(key: str, tables: Sequence[str], model: type[BaseModel]) -> str:
     for table in tables:
         field = model.model_fields.get(table)  # None: a key that is free, such as an address
         model = _model_in(field.annotation) or model if field else model
     close = difflib.get_close_matches(key, model.model_fields, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(model.model_fields))}"
+    return f"; did you mean {close[0]}?" if close else f"; known here: {_known(model)}"
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -304,6 +305,29 @@ class Config(Table):
         for place, policy in policies.items():
             if problem := self.objection(policy.banned_rules):
                 raise ValueError(f"{place} banned_rules: {problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _addresses_are_known(self) -> Config:
+        addresses = self.listen.addresses
+        if twice := next((one for one, count in Counter(addresses).items() if count > 1), ""):
+            raise ValueError(f'[listen] addresses: "{twice}" stands here more than once')
+        if self.next_hop.address in addresses:
+            raise ValueError(
+                f'[next_hop] address: "{self.next_hop.address}" is one of [listen] addresses, so mail would go in '
+                "circles: give that of the smtpd of master.cf that has no content_filter"
+            )
+        for name, bank in self.bank.items():
+            if unknown := next((one for one in bank.listeners if one not in addresses), ""):
+                raise ValueError(
+                    f'[bank.{name}] listeners: "{unknown}" is none of [listen] addresses: {", ".join(addresses)}'
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _the_default_does_not_end(self) -> Config:
+        if (default := self.policy.get("default")) is not None and default.expires is not None:
+            raise ValueError('[policy.default] expires: the default has no end: put what has one into [policy."@."]')
         return self
 
     def objection(self, banned_rules: Sequence[str]) -> str:

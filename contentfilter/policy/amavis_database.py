@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, LargeBinary, column, inspect, select, table
+from sqlalchemy import Connection, LargeBinary, column, func, inspect, select, table
 from sqlalchemy.exc import DBAPIError, NoSuchTableError, SQLAlchemyError
 
 from contentfilter.errors import PolicyError
@@ -46,6 +46,14 @@ class ListRow:
     priority: int
     wb: Any
     where: str
+
+
+@dataclass(frozen=True, slots=True)
+class AmavisStatus:
+    """How many rows there are. listed: of wblist, None if there is no such table."""
+
+    users: int
+    listed: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +129,16 @@ class AmavisDatabase:
                 for batch in _batches(list(rids))
                 for row in connection.execute(chosen.where(rid.in_(batch), email.in_(keys))).mappings()
             ]
+
+    def status(self) -> AmavisStatus:
+        """How much there is, of tables that can be read."""
+        with self._connected() as (connection, shape):
+            names = ("users", "policy", *(_LISTS if shape.has_lists else ()))
+            counts = {
+                name: connection.execute(select(func.count()).select_from(_table(shape, name))).scalar_one()
+                for name in names
+            }
+            return AmavisStatus(counts["users"], counts.get("wblist"))
 
     def close(self) -> None:
         """Let go of connections. Another use opens them anew."""

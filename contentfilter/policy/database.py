@@ -16,9 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, select
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from contentfilter.errors import PolicyError
@@ -54,6 +55,15 @@ class Snapshot:
     owners: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class DatabaseStatus:
+    """version: of the tables, 0 if there are none; entries, listed: how many there are, expired ones included."""
+
+    version: int
+    entries: int
+    listed: int
+
+
 class PolicyDatabase:
     """One database. It is opened at first use, in the process that is to use it.
 
@@ -62,16 +72,13 @@ class PolicyDatabase:
     """
 
     def __init__(self, url: str, *, timeout: float) -> None:
-        self._engine = engine_for(url, timeout)
-        backend = self._engine.url.get_backend_name()
+        self._engine = engine_for(url, timeout, ("sqlite", "postgresql"))
         self._path = sqlite_path(self._engine.url)
-        if backend not in ("sqlite", "postgresql"):
-            raise PolicyError(f"policies cannot be kept in {backend}: use SQLite or PostgreSQL")
-        if backend == "sqlite" and (self._path is None or self._engine.url.query):
+        if self._engine.dialect.name == "sqlite" and (self._path is None or self._engine.url.query):
             raise PolicyError("SQLite must be given as sqlite:////path/to/a/file, without parameters")
         self._guard = threading.Lock()
-        self._file: tuple[int, int] | None = None
-        """Which file our connections are to, by device and inode."""
+        self._file = self._seen()
+        """Which file our connections are to, by device and inode. One that is there from the start has to stay."""
         self._prepared = False
 
     def generation(self) -> int:
@@ -129,6 +136,24 @@ class PolicyDatabase:
             with engine.execution_options(writes=True).begin() as connection:
                 return write(connection)
 
+    def status(self) -> DatabaseStatus | None:
+        """What there is, without making or changing tables; None while there is no SQLite file."""
+        with self._translated():
+            if self._path is not None and identity(self._path) is None:
+                return None
+            with self._engine.begin() as connection:
+                check_encoding(connection)
+                version = version_of(connection)
+                check_version(version)
+                if version == 0 and self._path is not None:
+                    raise PolicyError(_no_tables(self._path))
+                if version == 0:
+                    return DatabaseStatus(0, 0, 0)
+                entries, listed = (
+                    connection.execute(select(func.count()).select_from(table)).scalar_one() for table in (ENTRY, LIST)
+                )
+                return DatabaseStatus(version, entries, listed)
+
     def close(self) -> None:
         """Let go of connections. Another use opens them anew."""
         self._engine.dispose()
@@ -157,6 +182,11 @@ class PolicyDatabase:
                 return None
             return make_file(self._path)
 
+    def _seen(self) -> tuple[int, int] | None:
+        with contextlib.suppress(OSError):  # for the first use to say
+            return identity(self._path) if self._path is not None else None
+        return None
+
     def _connected(self) -> Engine | None:
         """The engine, for a database with our tables; None if there is no SQLite file and never was one."""
         with self._guard:
@@ -184,7 +214,7 @@ class PolicyDatabase:
             return
         if version == 0 and self._path is not None:
             # We put files here that have their tables. This one lost them, or is another program's.
-            raise PolicyError(f"{self._path} has no policy tables: move it away, or put a backup in its place")
+            raise PolicyError(_no_tables(self._path))
         try:
             with engine.execution_options(writes=True).begin() as connection:
                 migrate(connection)
@@ -237,6 +267,10 @@ class _Rows:
             connection.execute(insert(ENTRY), entries)
         if listed := [row for row in self.listed.values() if row is not None]:
             connection.execute(insert(LIST), listed)
+
+
+def _no_tables(path: Path) -> str:
+    return f"{path} has no policy tables: move it away, or put a backup in its place"
 
 
 def _entries(connection: Connection, keys: Sequence[str] | None) -> dict[str, Entry]:

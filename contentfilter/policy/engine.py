@@ -14,6 +14,7 @@ import socket
 import sqlite3
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,20 @@ POOL = 4
 """Connections that a process keeps at most."""
 
 
-def engine_for(url: str, timeout: float) -> Engine:
-    """An engine that has not connected yet. timeout: seconds for each answer of the server. Raises PolicyError."""
+_KINDS = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
+
+
+def engine_for(url: str, timeout: float, kinds: Collection[str] = tuple(_KINDS)) -> Engine:
+    """An engine that has not connected yet. Raises PolicyError.
+
+    timeout: seconds for each answer of the server; kinds: of databases that will do, by SQLAlchemy's names.
+    """
     try:
         parsed = make_url(url)
         parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
-        backend = parsed.get_backend_name()
+        backend = parsed.drivername.partition("+")[0]
+        if backend not in kinds:
+            raise PolicyError(f"{backend} will not do: use {' or '.join(_KINDS[kind] for kind in kinds)}")
         options: dict[str, Any] = {"connect_args": _connect_args(backend, timeout)}
         if backend != "sqlite" or sqlite_path(parsed):
             options |= {"pool_size": POOL, "max_overflow": 0, "pool_timeout": timeout}
@@ -49,7 +58,10 @@ def engine_for(url: str, timeout: float) -> Engine:
         # Not shown: the URL may have a password in it.
         raise PolicyError(f"the URL of a policy database cannot be used: {type(error).__name__}") from error
     except ImportError as error:
-        raise PolicyError(f"{error}: install contentfilter[{backend}] for its driver") from error
+        extra = backend.replace("mariadb", "mysql")
+        raise PolicyError(
+            f"{error}: the driver for {backend}:// comes with pip install 'contentfilter[{extra}]'"
+        ) from error
     if backend == "sqlite":
         event.listen(engine, "connect", _begin_ourselves)
         event.listen(engine, "begin", _begin)

@@ -28,6 +28,8 @@ from tests.journey import MESSAGE
 
 NO_SCANNERS = {"clamav": {"enabled": False}, "spamassassin": {"enabled": False}, "workers": 2}
 PATIENCE = 30.0
+COUNTS_WITHIN = 1.0
+"""Seconds: what the manual promises of settings in the policy database, so this one sleep is a wait for the promise."""
 
 
 def send(port: int) -> smtplib.LMTP:
@@ -124,6 +126,125 @@ async def test_a_bad_file_keeps_the_old_configuration(running: Filter) -> None:
     assert "[policy.default] kil_level: unknown key; did you mean kill_level?" in line
     assert workers(running) == before
     (await asyncio.to_thread(send, running.port)).close()
+
+
+POLICY_FILE = """
+[policy."b@example.org"]
+message_size_limit = 70000
+virus_lover = true
+"""
+RULES_FILE = """
+/^Subject:.*pills/ REJECT 5.7.1 no pills
+/^Subject:.*watches/ REJECT 5.7.1 no watches
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "whole", "half", "complaint"),
+    [
+        (
+            "policy.toml", POLICY_FILE, POLICY_FILE[:-9],
+            "policy.toml: is not TOML: Expected '=' after a key in a key/value pair (at end of document)",
+        ),
+        (
+            "body_checks", RULES_FILE, RULES_FILE.replace("ECT 5.7.1 no watches\n", ""),
+            "contentfilter.toml: [rules] header_checks: {directory}/body_checks, line 3: ",
+        ),
+    ],
+)  # fmt: skip
+async def test_a_half_written_file_beside_the_configuration_keeps_the_old_one_whole(
+    running: Filter, name: str, whole: str, half: str, complaint: str
+) -> None:
+    """As an editor or a copy leaves it that was cut off. What stands before the cut does not count either."""
+    file = running.directory / name
+    key = {"policy.toml": {"policies": {"file": name}}, "body_checks": {"rules": {"header_checks": name}}}[name]
+    running.configure({**NO_SCANNERS, **key})
+    file.write_text(whole)
+    running.reload()
+    await wait_for(lambda: any(line.endswith(" reloaded") for line in running.log_lines()))
+    assert await asyncio.to_thread(is_refused, running.port)
+    before = workers(running)
+    file.write_text(half)
+    checked = await asyncio.to_thread(running.command, "contentfilter", "config", "check")
+    running.reload()
+    await wait_for(lambda: any("reload refused" in line for line in running.log_lines()))
+    (line,) = [line for line in running.log_lines() if "reload refused" in line]
+    problem = complaint.format(directory=running.directory)
+    assert problem in line
+    assert (checked.returncode, problem in checked.stderr) == (78, True)
+    assert workers(running) == before
+    assert await asyncio.to_thread(is_refused, running.port)
+
+
+def is_refused(port: int) -> bool:
+    """Whether b@example.org does not get what both the policy file and the rules file refuse."""
+    message = MESSAGE.replace(b"Subject: ", b"Subject: watches ", 1) + b"x" * 70000
+    assert message != MESSAGE
+    with smtplib.LMTP("127.0.0.1", port, timeout=PATIENCE) as client:
+        try:
+            client.sendmail("a@y.example", ["b@example.org"], message)
+        except smtplib.SMTPRecipientsRefused as refused:
+            codes = {code for code, _ in refused.recipients.values()}
+        except smtplib.SMTPResponseException as refused:
+            codes = {refused.smtp_code}
+        else:
+            return False
+    assert codes <= {550, 552, 554}, codes
+    return True
+
+
+async def test_what_is_set_by_command_counts_within_a_second_for_every_worker(
+    running: Filter, hop: FakeNextHop
+) -> None:
+    """Without a signal to the daemon. b@ accepts no message of this size, then any, then none again."""
+
+    async def command(*arguments: str) -> None:
+        done = await asyncio.to_thread(running.command, "contentfilter", *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    async def refused_by(attempts: int) -> int:
+        return sum([await asyncio.to_thread(is_refused, running.port) for _ in range(attempts)])
+
+    before = workers(running)
+    many = 4 * len(before)  # so that each of the workers takes one
+    assert await refused_by(many) == 0
+    for key, value, wanted in (
+        ("b@example.org", "message_size_limit=70000", many),
+        ("b@example.org", "message_size_limit=0", 0),
+    ):
+        await command("policy", "set", key, value)
+        await asyncio.sleep(COUNTS_WITHIN)
+        assert await refused_by(many) == wanted
+    assert workers(running) == before
+    assert len(hop.delivered) == 2 * many
+    assert not any("reload" in line for line in running.log_lines())
+
+
+async def test_mail_waits_while_the_policy_database_is_away_and_no_laxer_rule_takes_its_place(
+    running: Filter, hop: FakeNextHop
+) -> None:
+    done = await asyncio.to_thread(
+        running.command, "contentfilter", "policy", "set", "b@example.org", "message_size_limit=70000"
+    )
+    assert done.returncode == 0, done.stderr
+    await asyncio.sleep(COUNTS_WITHIN)
+    assert await asyncio.to_thread(is_refused, running.port)
+    # New workers: of those one may not have had any mail yet when the file goes.
+    running.reload()
+    await wait_for(lambda: any(line.endswith(" reloaded") for line in running.log_lines()))
+    file = running.directory / "state" / "policy.sqlite"
+    kept = file.rename(file.with_name("elsewhere"))
+    for _ in range(8):
+        client = smtplib.LMTP("127.0.0.1", running.port, timeout=PATIENCE)
+        with client, pytest.raises(smtplib.SMTPRecipientsRefused) as deferred:
+            client.sendmail("a@y.example", ["b@example.org"], MESSAGE)  # which b@ would get
+        assert deferred.value.recipients["b@example.org"][0] == 451
+    assert not hop.delivered
+    assert any(f"{file} was there and is gone" in line for line in running.log_lines())
+    kept.rename(file)
+    await asyncio.sleep(COUNTS_WITHIN)
+    (await asyncio.to_thread(send, running.port)).close()
+    assert await asyncio.to_thread(is_refused, running.port)
 
 
 async def test_workers_note_what_they_handled_and_the_supervisor_deletes_what_is_old(

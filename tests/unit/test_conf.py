@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shutil
 import subprocess
+import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -68,3 +71,43 @@ def test_the_snippet_leaves_alone_what_the_site_has_decided() -> None:
         "scan_destination_recipient_limit",
         "scan_destination_concurrency_limit",
     }
+
+
+def uncommented(text: str) -> str:
+    return "\n".join(line if re.match(r"#( |$)", line) else line.removeprefix("#") for line in text.splitlines())
+
+
+def test_the_example_of_a_policy_file_is_switched_off_and_right_when_it_is_switched_on(tmp_path: Path) -> None:
+    example = (CONF / "policy.toml").read_text()
+    assert all(line.startswith("#") for line in example.splitlines() if line)
+    main, file = tmp_path / "contentfilter.toml", tmp_path / "policy.toml"
+    main.write_text('[policies]\nfile = "policy.toml"\n')
+    file.write_text(example)
+    config.load(main)
+    file.write_text(uncommented(example))
+    got = config.load(main)
+    assert {key.partition(".")[0] for key in tomllib.loads(uncommented(example))} == {"policy", "list", "bank"}
+    assert dict(got.default_policy.settings)["virus_admin"] == "virusalert@example.org"
+    assert {one.key for one in got.entries} == {
+        "postmaster", "abuse", "@.example.org", "bob@example.org", "@sales.example.org",
+    }  # fmt: skip
+    assert {one.subject for one in got.listed} == {"@partner.example", "192.0.2.0/24", "@news.example", "@shop.example"}
+    assert [bank.name for bank in got.banks] == ["outgoing", "ourselves"]
+
+
+def test_the_tables_and_rules_that_the_readme_shows_are_right(tmp_path: Path) -> None:
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", (CONF.parent / "README.md").read_text(), re.MULTILINE)
+    (tables,) = [textwrap.dedent(block) for block in blocks if '[list."@."]' in block]
+    (rules,) = [textwrap.dedent(block) for block in blocks if "IGNORE" in block]
+    (tmp_path / "policy.toml").write_text(tables)
+    (tmp_path / "header_checks").write_text(rules.lstrip())
+    main = tmp_path / "contentfilter.toml"
+    main.write_text(
+        'policies.file = "policy.toml"\nrules.header_checks = "header_checks"\n'
+        '[banned.set.engineers]\nrules = [{ action = "allow", extensions = ["exe"] }]\n'
+    )
+    got = config.load(main)
+    assert [(one.key, len(one.settings)) for one in got.entries] == [("@.lab.example.org", 2)]
+    assert len(list(got.listed)) == 3
+    assert [bank.name for bank in got.banks] == ["outgoing"]
+    assert got.rule_set

@@ -70,6 +70,22 @@ def test_an_empty_file_is_a_configuration() -> None:
         ('[banned]\nnames = ["(?=x)"]', "[banned] names: "),
         ('[header]\ntests = ["9bit"]', '[header] tests: must be one of "mime" | '),
         ("[clamav", "is not TOML: "),
+        (
+            '[listen]\naddresses = ["127.0.0.1:1", "127.0.0.1:1"]',
+            '[listen] addresses: "127.0.0.1:1" stands here more than once',
+        ),
+        (
+            '[next_hop]\naddress = "127.0.0.1:10025"',
+            '[next_hop] address: "127.0.0.1:10025" is one of [listen] addresses, so mail would go in circles',
+        ),
+        (
+            '[bank.b]\nlisteners = ["127.0.0.1:10025", "127.0.0.1:1"]\npolicy = { kill_level = 1 }',
+            '[bank.b] listeners: "127.0.0.1:1" is none of [listen] addresses: 127.0.0.1:10025',
+        ),
+        (
+            "[policy.default]\nexpires = 2030-12-31",
+            "[policy.default] expires: the default has no end: put what has one",
+        ),
     ],
 )
 def test_one_line_names_file_table_and_key(text: str, complaint: str) -> None:
@@ -275,7 +291,13 @@ def test_a_policy_file_adds_to_the_configuration(tmp_path: Path) -> None:
     ("text", "main", "problem"),
     [
         ('[policy."bob@x.org"\nkill_level =', "", r"policy\.toml: is not TOML: .*line 1"),
-        ("[limits]\nmax_hops = 1", "", r"policy\.toml: limits: unknown key"),
+        (
+            "[limits]\nmax_hops = 1",
+            "",
+            r"policy\.toml: limits: belongs into the configuration itself; known here: bank, list, policy$",
+        ),
+        ("[polcy.default]\nkill_level = 1", "", r"policy\.toml: polcy: unknown key; did you mean policy\?"),
+        ("[wrong]\nkill_level = 1", "", r"policy\.toml: wrong: unknown key; known here: bank, list, policy$"),
         (
             '[policy."b@x.org"]\nkil_level = 1',
             "",
@@ -312,7 +334,15 @@ def test_a_bad_policy_file_is_named(tmp_path: Path, text: str, main: str, proble
 
 def test_a_policy_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "contentfilter.toml").write_text('[policies]\nfile = "gone.toml"')
-    with pytest.raises(ConfigError, match=r"gone\.toml: cannot be read: No such file"):
+    problem = r"contentfilter\.toml: \[policies\] file: .*/gone\.toml: cannot be read: No such file"
+    with pytest.raises(ConfigError, match=problem):
+        config.load(tmp_path / "contentfilter.toml")
+
+
+def test_a_rules_file_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
+    (tmp_path / "contentfilter.toml").write_text('[rules]\nbody_checks = "rules/gone"')
+    problem = r"contentfilter\.toml: \[rules\] body_checks: .*/rules/gone: cannot be read: No such file"
+    with pytest.raises(ConfigError, match=problem):
         config.load(tmp_path / "contentfilter.toml")
 
 

@@ -15,10 +15,14 @@ from typing import Any, cast
 import pytest
 
 from contentfilter import config, doctor
-from contentfilter.doctor import Diagnosis, PostconfCommand, PostconfError, State, examine
+from contentfilter.config import NamedFile
+from contentfilter.diagnosis import Diagnosis, State
+from contentfilter.doctor import PostconfCommand, PostconfError, examine
 from contentfilter.errors import InspectorError, NextHopError
 from contentfilter.finding import Finding, Kind, Test
 from contentfilter.inspectors.clamd import EICAR
+from contentfilter.policy.amavis_database import AmavisDatabase
+from contentfilter.policy.database import PolicyDatabase
 from contentfilter.unpack.measures import Measure
 from tests.unit.users import locked_out, open_place
 
@@ -128,7 +132,9 @@ class FakePostconf:
         return self.neighbours.services
 
 
-async def diagnoses(tmp_path: Path, neighbours: Neighbours, text: str = "") -> dict[str, Diagnosis]:
+async def diagnoses(
+    tmp_path: Path, neighbours: Neighbours, text: str = "", files: Sequence[NamedFile] = ()
+) -> dict[str, Diagnosis]:
     """By what they are about, without addresses."""
     head = f'state_directory = "{tmp_path}"\nlimits.message_size = {LARGE}\n'
     got = config.parse(head + (text or '[domains]\nlocal = ["example.org", "localhost"]'), "f")
@@ -139,6 +145,9 @@ async def diagnoses(tmp_path: Path, neighbours: Neighbours, text: str = "") -> d
         cast(Any, Hop(neighbours)),
         FakePostconf(neighbours),
         cast(Any, box),
+        PolicyDatabase(got.policies.database, timeout=1),
+        AmavisDatabase(got.policies.amavis_database, timeout=1) if got.policies.amavis_database else None,
+        files,
     )
     found = await examine(got, asked)
     assert box.closed
@@ -152,6 +161,7 @@ async def test_where_all_is_well_nothing_is_complained_of(tmp_path: Path) -> Non
     assert set(found) == {
         "state_directory", "[quarantine] directory", "clamd", "spamd", "next hop", "reinjection port",
         "address mappings", "[domains] local", "opening containers", "clamd's limits", "the helpers' box",
+        "policy database", "configuration files",
     }  # fmt: skip
 
 

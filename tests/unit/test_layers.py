@@ -27,7 +27,8 @@ quarantine
 contentfilter.case contentfilter.delivery contentfilter.notice contentfilter.notifier
 contentfilter.handled contentfilter.history
 contentfilter.pipeline
-contentfilter.daemon contentfilter.worker contentfilter.doctor contentfilter.dump contentfilter.presentation
+contentfilter.daemon contentfilter.worker contentfilter.diagnosis contentfilter.policy_doctor contentfilter.doctor
+contentfilter.dump contentfilter.presentation
 contentfilter.hindsight contentfilter.explanation_view contentfilter.replay contentfilter.replay_view
 contentfilter.past_commands
 contentfilter.command contentfilter.commands

@@ -167,3 +167,22 @@ async def test_columns_are_looked_at_anew_after_an_error(url: str, dialect: str)
 def test_a_database_in_memory_is_refused() -> None:
     with pytest.raises(PolicyError, match="sqlite:////path"):
         AmavisDatabase("sqlite://", timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("oracle://u:secret@h/x", "oracle will not do: use SQLite or PostgreSQL or MySQL or MariaDB"),
+        ("mysql+mysqldb://u:secret@h/x", r"comes with pip install 'contentfilter\[mysql\]'"),
+        ("mariadb+mysqldb://u:secret@h/x", r"for mariadb:// comes with pip install 'contentfilter\[mysql\]'"),
+    ],
+)
+def test_urls_that_cannot_be_used(url: str, problem: str) -> None:
+    with pytest.raises(PolicyError, match=problem) as caught:
+        AmavisDatabase(url, timeout=5)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql", "mariadb", "postgresql+psycopg", "mysql+pymysql"])
+def test_urls_that_can_be_used(scheme: str) -> None:
+    AmavisDatabase(f"{scheme}://u:p@h/x", timeout=5).close()

@@ -820,6 +820,27 @@ def test_check_needs_no_database_where_the_filter_never_ran(config: Path, tmp_pa
     assert not state.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        (("none",), 66, "none: cannot be read: No such file or directory"),
+        ((".",), 66, ".: cannot be read: Is a directory"),
+        (("message", "--client", "192.0.2.300"), 65, '--client: must be an IP address, not "192.0.2.300"'),
+        (
+            ("message", "--listener", "127.0.0.1:1"), 65,
+            '--listener: must be one of 127.0.0.1:10025, not "127.0.0.1:1"',
+        ),
+    ],
+)  # fmt: skip
+def test_what_check_cannot_judge(
+    config: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, problem: str
+) -> None:
+    (tmp_path / "message").write_bytes(MESSAGE)
+    command = [BIN / "contentfilter", "check", "--config", config, *arguments]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (code, "", f"contentfilter: {problem}\n")
+
+
 def test_check_judges_by_what_was_set(run: Run, config: Path, tmp_path: Path) -> None:
     write_config(tmp_path, "[clamav]\nenabled = false\n[spamassassin]\nenabled = false\n")
     (tmp_path / "message").write_bytes(MESSAGE)
@@ -908,3 +929,40 @@ def test_every_command_has_help_and_the_common_options() -> None:
 
 def test_words_of_settings_are_known_to_the_completion() -> None:
     assert forms.choices("spam_action") == tuple(one.value for one in Action)
+
+
+# what goes before all of it
+
+
+def test_config_check_refuses_what_the_daemon_would_refuse(run: Run, config: Path) -> None:
+    assert run("config", "check").out == f"{config}: ok\n"
+    config.write_text('[policies]\ndatabase = "mysql://u:secret@h/d"\n')
+    for command in (("config", "check"), ("doctor",), ("serve",)):
+        ran = run(*command)
+        problem = "[policies] database: mysql will not do: use SQLite or PostgreSQL"
+        assert (ran.code, ran.out, ran.err) == (78, "", f"contentfilter: {config}: {problem}\n")
+
+
+def test_an_amavis_database_that_is_not_there_is_no_matter_of_the_state_directory(run: Run, config: Path) -> None:
+    config.write_text(f'{config.read_text()}\n[policies]\namavis_database = "sqlite:////nowhere/amavis"\n')
+    ran = run("policy", "list")
+    assert ran.code == 69
+    assert "/nowhere/amavis" in ran.err
+    assert "see [policies] in the configuration" in ran.err
+
+
+def test_help_on_completion_has_a_line_for_each_shell(run: Run) -> None:
+    lines = [line.strip() for line in run("completion", "--help").out.splitlines()]
+    for shell, place in (
+        ("bash", "/etc/bash_completion.d/contentfilter"),
+        ("zsh", "/usr/share/zsh/vendor-completions/_contentfilter"),
+        ("fish", "/etc/fish/completions/contentfilter.fish"),
+    ):
+        assert f"{shell}: contentfilter completion {shell} >{place}" in [" ".join(line.split()) for line in lines]
+
+
+def test_a_full_disk_behind_the_output_is_said_without_a_traceback(config: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [BIN / "contentfilter", "policy", "keys"]
+        ran = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ran.returncode, ran.stderr) == (74, "contentfilter: No space left on device\n")

@@ -196,16 +196,31 @@ def test_columns_of_the_wrong_type_are_errors(path: Path, url: str) -> None:
     ("url", "problem"),
     [
         ("nonsense", "cannot be used"),
-        ("oracle9://x", "cannot be used"),
+        ("oracle9://x", "oracle9 will not do: use SQLite or PostgreSQL"),
         ("postgresql://u:secret@h:port/x", "cannot be used"),
-        ("postgresql+pg8000://u:secret@h/x", r"install contentfilter\[postgresql\] for its driver"),
+        ("postgresql+pg8000://u:secret@h/x", r"for postgresql:// comes with pip install 'contentfilter\[postgresql\]'"),
         ("sqlite://", "sqlite:////path"),
         ("sqlite:///:memory:", "sqlite:////path"),
         ("sqlite:///file:/tmp/x?uri=true&mode=ro", "sqlite:////path"),
-        ("mysql://u:secret@host/name", "use SQLite or PostgreSQL"),
+        ("mysql://u:secret@host/name", "mysql will not do: use SQLite or PostgreSQL"),
+        ("mysql+nodriver://u:secret@host/name", "mysql will not do: use SQLite or PostgreSQL"),
     ],
 )
 def test_urls_that_cannot_be_used(url: str, problem: str) -> None:
     with pytest.raises(PolicyError, match=problem) as caught:
         PolicyDatabase(url, timeout=5)
     assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_was_there_before_the_first_use_and_is_gone_is_an_error(tmp_path: Path) -> None:
+    """A worker that has had no mail since it started knows no less than the others."""
+    writer = PolicyDatabase(f"sqlite:///{tmp_path}/policy.sqlite", timeout=5)
+    writer.apply([])
+    writer.close()
+    idle = PolicyDatabase(f"sqlite:///{tmp_path}/policy.sqlite", timeout=5)
+    (tmp_path / "policy.sqlite").rename(tmp_path / "elsewhere")
+    with pytest.raises(PolicyError, match="was there and is gone"):
+        idle.entries()
+    (tmp_path / "elsewhere").rename(tmp_path / "policy.sqlite")
+    assert idle.entries() == {}
+    idle.close()
