@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from contentfilter.envelope import Envelope, Peer, Protocol, Recipient
 from contentfilter.fields import edits_for, hops, own_marks, received_field
 from contentfilter.finding import Test
-from contentfilter.message import Message
+from contentfilter.message import Message, Replacement
 from contentfilter.mime import parse_header
 from contentfilter.verdict import Marking, SpamMark
 
@@ -202,3 +202,45 @@ def test_own_marks_and_hops() -> None:
     other = received_field(envelope, envelope.recipients, "abc", "other.example.org")
     header = parse_header(mine + other + b"Received: from a by b\r\n" + mine + b"\r\n" + mine)
     assert (own_marks(header, HOST), hops(header)) == (2, 4)
+
+
+OWN_MARK = b"Received: from a\r\n\tby mx.example.org (contentfilter) with LMTP id x; y\r\n"
+
+
+@pytest.mark.parametrize(
+    ("removed", "stays"),
+    [
+        (b"Received: from a by b.example; y\r\n", False),
+        (OWN_MARK, True),
+        # What is ours is removed for everybody, whatever a rule makes of it.
+        (b"X-Spam-Flag: NO\r\n", False),
+    ],
+)
+@pytest.mark.parametrize("text", [b"", b"X-Other: 1\r\n"])
+def test_a_rule_changes_neither_our_mark_nor_our_fields(removed: bytes, stays: bool, text: bytes) -> None:
+    raw = b"From: a@b\r\n" + removed + b"Subject: s\r\n\r\nbody\r\n"
+    start = raw.index(removed)
+    edit = Replacement(start, start + len(removed), text)
+    ours = removed.startswith(b"X-Spam")
+    left = removed if stays else b"" if ours else text
+    assert edited(raw, Marking(edits=(edit,))) == RECEIVED + b"From: a@b\r\n" + left + b"Subject: s\r\n\r\nbody\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "tagged"),
+    [
+        (b"Subject: bye\r\n", b"Subject: [S] bye\r\n"),
+        (b"subject:  =?utf-8?q?bye?=\r\n", b"subject: [S] =?utf-8?q?bye?=\r\n"),
+    ],
+)
+def test_a_subject_that_a_rule_wrote_is_tagged(text: bytes, tagged: bytes) -> None:
+    raw = b"From: a@b\r\nSubject: hi\r\n\r\nbody\r\n"
+    edit = Replacement(11, 24, text)
+    got = edited(raw, Marking(edits=(edit,), subject_tag="[S] "))
+    assert got == RECEIVED + b"From: a@b\r\n" + tagged + b"\r\nbody\r\n"
+
+
+def test_a_subject_that_a_rule_took_away_comes_back_as_the_tag() -> None:
+    raw = b"From: a@b\r\nSubject: hi\r\n\r\nbody\r\n"
+    got = edited(raw, Marking(edits=(Replacement(11, 24),), subject_tag="[S] "))
+    assert got == b"Subject: [S]\r\n" + RECEIVED + b"From: a@b\r\n\r\nbody\r\n"

@@ -13,7 +13,8 @@ FROM_THE_TOP = """
 contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
 contentfilter.mail_id contentfilter.endpoint contentfilter.address contentfilter.domains
-contentfilter.printable contentfilter.folding contentfilter.message contentfilter.finding contentfilter.verdict
+contentfilter.printable contentfilter.marks contentfilter.folding
+contentfilter.message contentfilter.finding contentfilter.verdict
 contentfilter.mime contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text
 contentfilter.rules
