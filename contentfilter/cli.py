@@ -85,16 +85,22 @@ def make_state_directory(config: Config, file: Path) -> None:
 @cli.command()
 @config_option
 @json_option
-@click.option("--mail-from", default="", help="Envelope sender; default: the null sender.")
+@click.option("--mail-from", metavar="ADDRESS", default="", help="Envelope sender; default: the null sender.")
 @click.option(
     "--dump",
     "dump_directory",
     type=click.Path(file_okay=False, path_type=Path),
     help="Write every part and member into this new or empty directory, under numbers, with an index.json.",
 )
-@click.option("--rcpt", "rcpts", multiple=True, help="Envelope recipient; may be repeated. Default: postmaster.")
-@click.option("--client", help="IP address of the client that XFORWARD would tell of.")
-@click.option("--listener", help="Which of [listen] addresses it comes in at; default: the first.")
+@click.option(
+    "--rcpt",
+    "rcpts",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Envelope recipient; repeatable. Default: postmaster.",
+)
+@click.option("--client", metavar="IP", help="IP address of the client that XFORWARD would tell of.")
+@click.option("--listener", metavar="ADDRESS", help="Which of [listen] addresses it comes in at; default: the first.")
 @click.argument("file", type=click.Path(allow_dash=True))
 def check(
     *,
@@ -111,7 +117,7 @@ def check(
 
     FILE is the message, - is standard input. The whole journey but its end: nothing is sent and nothing is stored.
 
-    Exit 75 if it would be deferred as a whole, 65 if refused unseen, 66 if FILE cannot be read.
+    Exit 75 if it would be deferred as a whole, 65 if refused unseen, 66 if FILE cannot be read, 77 if settings cannot.
     """
     from rich.console import Console  # noqa: PLC0415
 
@@ -131,6 +137,8 @@ def check(
         try:
             case = asyncio.run(_judge(_working_in(scratch, config), envelope, message))
         except FilterError as error:
+            if isinstance(error.__cause__, PermissionError):
+                fail(f"{error}; only the filter's user and root may", os.EX_NOPERM)
             fail(f"{error} ({error.reply})", os.EX_TEMPFAIL if error.reply.temporary else os.EX_DATAERR)
         if dump_directory is not None:
             _dump(case, dump_directory)
@@ -190,7 +198,7 @@ async def _judge(config: Config, envelope: Envelope, message: Message) -> Any:
 @cli.command()
 @config_option
 @json_option
-@click.option("--rcpt", "rcpts", multiple=True, help="Only for this recipient; may be repeated. Default: all.")
+@click.option("--rcpt", "rcpts", metavar="ADDRESS", multiple=True, help="Only for this one; repeatable. Default: all.")
 @click.argument("name", metavar="ID")
 def explain(path: Path | None, as_json: bool, name: str, rcpts: tuple[str, ...]) -> None:
     """Say why a message fared as it did.
@@ -212,8 +220,8 @@ def explain(path: Path | None, as_json: bool, name: str, rcpts: tuple[str, ...])
 @cli.command()
 @config_option
 @json_option
-@click.option("--since", help="7d, 12h, 2026-11-21, 2026-11-21T08:00: nothing older.")
-@click.option("--category", "categories", multiple=True, type=click.Choice(_CATEGORIES), help="May be repeated.")
+@click.option("--since", metavar="AGE OR DATE", help="7d, 12h, 2026-11-21, 2026-11-21T08:00: nothing older.")
+@click.option("--category", "categories", multiple=True, type=click.Choice(_CATEGORIES), help="Only this; repeatable.")
 @click.option("--limit", type=click.IntRange(1), help="Only so many, the newest.")
 @click.option("--changed", is_flag=True, help="Leave out messages that would fare as before.")
 def replay(

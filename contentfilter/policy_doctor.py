@@ -20,12 +20,12 @@ from contentfilter.config import Config, NamedFile
 from contentfilter.diagnosis import Diagnosis, State
 from contentfilter.errors import PolicyError
 from contentfilter.policy.amavis_database import AmavisDatabase
-from contentfilter.policy.database import PolicyDatabase
+from contentfilter.policy.database import DatabaseStatus, PolicyDatabase
 from contentfilter.policy.engine import sqlite_path
 from contentfilter.policy.schema import STEPS
 
 _TEST_SECONDS = 10
-_MEANWHILE = "until it answers all mail is deferred"
+_MEANWHILE = "until it can be read all mail is deferred"
 
 
 async def policy_database(config: Config, database: PolicyDatabase) -> Diagnosis:
@@ -42,6 +42,13 @@ async def policy_database(config: Config, database: PolicyDatabase) -> Diagnosis
         database.close()
     if status is None:
         return Diagnosis(about, State.WELL, "is not there yet: the first policy set or lists add makes it")
+    return _tables(about, status)
+
+
+def _tables(about: str, status: DatabaseStatus) -> Diagnosis:
+    if status.version == 0 and not status.may_create:
+        advice = f"GRANT CREATE on the schema, or run contentfilter policy list once as somebody who may; {_MEANWHILE}"
+        return Diagnosis(about, State.ILL, "has no tables, and this user may not make them", advice)
     if status.version == 0:
         return Diagnosis(about, State.WELL, f"answers; tables of version {len(STEPS)} are made when it is first used")
     found = f"tables of version {status.version}, entries: {status.entries}, list entries: {status.listed}"

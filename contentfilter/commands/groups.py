@@ -11,8 +11,8 @@ from contentfilter.commands import change, exchange, lists, policy
 def policy_group() -> None:
     """Look up, explain and change settings.
 
-    Exit codes: 64 a wrong command line, 65 a wrong key, setting or value, 69 the database is away, 75 try again,
-    77 no permission, 78 the configuration is wrong.
+    Exit codes: 64 a wrong command line, 65 a wrong key, setting, value or file, 66 no file to read, 69 the database
+    is away, 73 no file to write, 75 try again, 77 no permission, 78 the configuration is wrong.
     """
 
 

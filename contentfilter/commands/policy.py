@@ -44,9 +44,9 @@ def keys(as_json: bool) -> None:
 @config_option
 @json_option
 @click.option("--explain", is_flag=True, help="Also which entry of which source gave each value, and which lost.")
-@click.option("--sender", help='For mail of this envelope sender; "" or "<>" is the null sender.')
-@click.option("--client", help="For mail from this IP address.")
-@click.option("--listener", help="For mail that came in at this one of [listen] addresses.")
+@click.option("--sender", metavar="ADDRESS", help='For mail of this envelope sender; "" or "<>" is the null sender.')
+@click.option("--client", metavar="IP", help="For mail from this IP address.")
+@click.option("--listener", metavar="ADDRESS", help="For mail that came in at this one of [listen] addresses.")
 @click.option("--local-source", is_flag=True, help="For mail that Postfix took from its own host.")
 @click.argument("address", metavar="ADDR")
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_names)

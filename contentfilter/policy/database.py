@@ -35,6 +35,7 @@ from contentfilter.policy.schema import (
     check_encoding,
     check_version,
     generation_of,
+    may_create,
     migrate,
     next_generation,
     version_of,
@@ -57,11 +58,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseStatus:
-    """version: of the tables, 0 if there are none; entries, listed: how many there are, expired ones included."""
+    """version: of the tables, 0 if there are none; entries, listed: how many there are, expired ones included.
+
+    may_create: whether we may make the tables that are missing.
+    """
 
     version: int
-    entries: int
-    listed: int
+    entries: int = 0
+    listed: int = 0
+    may_create: bool = True
 
 
 class PolicyDatabase:
@@ -148,7 +153,7 @@ class PolicyDatabase:
                 if version == 0 and self._path is not None:
                     raise PolicyError(_no_tables(self._path))
                 if version == 0:
-                    return DatabaseStatus(0, 0, 0)
+                    return DatabaseStatus(0, may_create=may_create(connection))
                 entries, listed = (
                     connection.execute(select(func.count()).select_from(table)).scalar_one() for table in (ENTRY, LIST)
                 )

@@ -102,6 +102,12 @@ def check_encoding(connection: Connection) -> None:
             raise PolicyError(f"the policy database has the encoding {encoding}: make one with ENCODING 'UTF8'")
 
 
+def may_create(connection: Connection) -> bool:
+    """Whether we may make tables in a PostgreSQL database: since version 15 not everybody may."""
+    right = text("SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)")
+    return bool(connection.execute(right).scalar_one())
+
+
 def check_version(version: int, steps: Sequence[Step] = STEPS) -> None:
     """Raises PolicyError for a database of a later program."""
     if version > len(steps):

@@ -13,12 +13,15 @@ from contextlib import closing
 import pytest
 from sqlalchemy import insert
 
+from contentfilter import config
+from contentfilter.diagnosis import Diagnosis, State
 from contentfilter.errors import PolicyError
 from contentfilter.policy.change import PutEntry
 from contentfilter.policy.database import PolicyDatabase
 from contentfilter.policy.entry import Entry
 from contentfilter.policy.schema import ENTRY, LIST
 from contentfilter.policy.sql import SqlSource
+from contentfilter.policy_doctor import policy_database
 from tests.database_contract import BOB, SETTINGS, DatabaseContract, listed
 from tests.postgresql import PostgreSQL
 
@@ -45,6 +48,39 @@ class TestPostgresql(DatabaseContract):
         self.raw(url, insert(ENTRY).values(key=BOB, settings="{}", expires=math.nan, updated_at=0.0))
         with pytest.raises(PolicyError, match="expires: must be seconds"):
             database.entries()
+
+
+async def test_the_doctor_counts_and_makes_no_tables(url: str, postgresql: PostgreSQL) -> None:
+    settings = config.parse(f'[policies]\ndatabase = "{url}"', "f")
+
+    async def asked() -> Diagnosis:
+        return await policy_database(settings, PolicyDatabase(url, timeout=5))
+
+    for _ in range(2):
+        got = await asked()
+        assert (got.state, got.found) == (State.WELL, "answers; tables of version 1 are made when it is first used")
+    with closing(PolicyDatabase(url, timeout=5)) as writer:
+        writer.apply([PutEntry(BOB, SETTINGS)])
+    got = await asked()
+    assert (got.state, got.found) == (State.WELL, "tables of version 1, entries: 1, list entries: 0")
+    assert got.about == "policy database at postgresql://postgres@/postgres"
+
+
+async def test_the_doctor_sees_that_nobody_here_may_make_tables(postgresql: PostgreSQL) -> None:
+    postgresql.create("closed")
+    with postgresql.connect("closed") as connection:
+        connection.execute("CREATE ROLE policy_guest LOGIN")
+    url = postgresql.url("closed", "policy_guest")
+    settings = config.parse(f'[policies]\ndatabase = "{url}"', "f")
+    got = await policy_database(settings, PolicyDatabase(url, timeout=5))
+    assert (got.state, got.found) == (State.ILL, "has no tables, and this user may not make them")
+    assert "GRANT CREATE" in got.advice
+    with closing(PolicyDatabase(url, timeout=5)) as guest, pytest.raises(PolicyError, match="permission denied"):
+        guest.entries()
+    with postgresql.connect("closed") as connection:
+        connection.execute("GRANT CREATE ON SCHEMA public TO policy_guest")
+    got = await policy_database(settings, PolicyDatabase(url, timeout=5))
+    assert got.state is State.WELL
 
 
 def test_a_reader_may_have_no_other_rights(postgresql: PostgreSQL) -> None:

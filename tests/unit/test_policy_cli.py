@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pty
@@ -839,6 +840,24 @@ def test_what_check_cannot_judge(
     command = [BIN / "contentfilter", "check", "--config", config, *arguments]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
     assert (ran.returncode, ran.stdout, ran.stderr) == (code, "", f"contentfilter: {problem}\n")
+
+
+def test_check_by_somebody_who_may_not_look_into_the_database_is_no_deferral(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contentfilter.maillog.set_up", lambda *_: None)
+    for module in ("worker", "presentation"):  # while we may still read Python's files, wherever they are
+        importlib.import_module(f"contentfilter.{module}")
+    with open_place() as place:
+        (place / "state").mkdir()
+        (place / "message").write_bytes(MESSAGE)
+        shared = place / "c.toml"
+        shared.write_text(f'state_directory = "{place}/state"\n')
+        run("policy", "set", "@.", "kill_level=1", "--config", str(shared))
+        with locked_out(place / "state"):
+            ran = run("check", str(place / "message"), "--config", str(shared))
+    assert (ran.code, ran.out) == (77, "")
+    assert ran.err.endswith("policy.sqlite'; only the filter's user and root may\n")
 
 
 def test_check_judges_by_what_was_set(run: Run, config: Path, tmp_path: Path) -> None:
