@@ -60,9 +60,14 @@ class Case:
     def groups(self, replies: Sequence[Reply | None]) -> dict[Copy, list[int]]:
         """The recipients still to be served, by what their copy of the message looks like and where it goes."""
         groups: dict[Copy, list[int]] = {}
+        # A marking may be long, and is looked at once for all who share a verdict.
+        of_verdict: dict[int, list[int]] = {}
         for index, verdict in enumerate(self.verdicts):
-            if verdict.action is Action.PASS and replies[index] is None:
+            if verdict.action is not Action.PASS or replies[index] is not None:
+                continue
+            if id(verdict) not in of_verdict:
                 marking = replace(verdict.marking, quarantine_id=self.mail_id if verdict.quarantine else None)
                 copy = Copy(marking, verdict.route.next_hop, verdict.route.bcc)
-                groups.setdefault(copy, []).append(index)
+                of_verdict[id(verdict)] = groups.setdefault(copy, [])
+            of_verdict[id(verdict)].append(index)
         return groups

@@ -208,12 +208,12 @@ def explain(path: Path | None, as_json: bool, name: str, rcpts: tuple[str, ...])
 
     Exit 66: neither the history nor the quarantine knows the message.
     """
-    from contentfilter import past_commands  # noqa: PLC0415
+    from contentfilter.commands import past  # noqa: PLC0415
 
     config = load(path)
     try:
-        past_commands.explain_message(config, name, rcpts, as_json=as_json)
-    except past_commands.CommandError as error:
+        past.explain_message(config, name, rcpts, as_json=as_json)
+    except past.CommandError as error:
         fail(str(error), error.code)
 
 
@@ -240,7 +240,7 @@ def replay(
 
     Exit 0, also if there are differences; 75 if some messages could not be judged, as when a scanner is down.
     """
-    from contentfilter import past_commands  # noqa: PLC0415
+    from contentfilter.commands import past  # noqa: PLC0415
     from quarantine.index import Query  # noqa: PLC0415
 
     config = load(path)
@@ -250,10 +250,10 @@ def replay(
     )
     try:
         with tempfile.TemporaryDirectory(prefix="contentfilter-replay-") as scratch:
-            status = past_commands.replay_quarantine(
+            status = past.replay_quarantine(
                 _working_in(scratch, config), query, limit, changed=changed, as_json=as_json
             )
-    except past_commands.CommandError as error:
+    except past.CommandError as error:
         fail(str(error), error.code)
     raise SystemExit(status)
 

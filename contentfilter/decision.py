@@ -352,7 +352,8 @@ def _alert(reasons: Mapping[Category, Sequence[str]]) -> str | None:
 def _route(case: _Case, category: Category) -> Route:
     redirects = [hit.text for hit in case.hits(RuleAction.REDIRECT)]
     return Route(
-        next_hop=case.policy.next_hop,
+        # Whoever it is redirected to need not be known where the recipient is at home.
+        next_hop="" if redirects else case.policy.next_hop,
         extension=case.policy.extension(category) if case.local and not redirects else "",
         redirect=redirects[-1] if redirects else "",
         bcc=tuple(dict.fromkeys(hit.text for hit in case.hits(RuleAction.BCC))),

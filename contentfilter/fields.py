@@ -14,23 +14,11 @@ from dataclasses import replace
 
 from contentfilter.envelope import Envelope, Recipient
 from contentfilter.folding import UNSAFE_IN_VALUE, fold_field
+from contentfilter.marks import OURS
 from contentfilter.message import Buffer, HeaderEdits, Replacement
 from contentfilter.mime import Field, Header
 from contentfilter.score import format_level
 from contentfilter.verdict import Marking, SpamMark
-
-OURS = frozenset(
-    {
-        "x-virus-scanned",
-        "x-spam-flag",
-        "x-spam-score",
-        "x-spam-level",
-        "x-spam-status",
-        "x-quarantine-id",
-        "x-quarantine-release",
-        "x-contentfilter-alert",
-    }
-)
 
 _FOREIGN = re.compile(
     rb"^(?:%s)[ \t]*+:[^\n]*+\n?(?:[ \t][^\n]*+\n?)*+" % b"|".join(name.encode() for name in sorted(OURS)),
@@ -54,7 +42,9 @@ def edits_for(buffer: Buffer, header: Header, marking: Marking, received: bytes,
         whole = _FOREIGN.sub(b"", buffer[header.start : header.end])
         return HeaderEdits(prepend + received, (Replacement(header.start, header.end, whole),))
     ours = {field.start for field in header.fields if field.key in OURS}
-    edits = {edit.start: edit for edit in marking.edits if edit.end > edit.start and edit.start not in ours}
+    # A rule that takes Received fields away leaves ours: they are how a loop through here is known.
+    kept = ours | {field.start for field in header.all("received") if _is_own_mark(field, hostname)}
+    edits = {edit.start: edit for edit in marking.edits if edit.end > edit.start and edit.start not in kept}
     replacements = [edit for edit in marking.edits if edit.start == edit.end]
     replacements += [Replacement(field.start, field.end) for field in header.fields if field.start in ours]
     if marking.subject_tag:
@@ -96,7 +86,7 @@ def _spam_fields(mark: SpamMark) -> Iterator[tuple[str, str]]:
     score = format_level(mark.score)
     yield "X-Spam-Flag", "YES" if mark.flagged else "NO"
     yield "X-Spam-Score", score
-    stars = min(_MOST_STARS, int(mark.score)) if mark.score >= 1 else 0
+    stars = int(min(_MOST_STARS, mark.score)) if mark.score >= 1 else 0
     if stars:
         yield "X-Spam-Level", "*" * stars
     levels = f"tagged_above={format_level(mark.tagged_above)} required={format_level(mark.required)}"
@@ -146,5 +136,8 @@ def hops(header: Header) -> int:
 
 def own_marks(header: Header, hostname: str) -> int:
     """How often the message has passed through this very filter."""
-    mark = f"by {hostname} (contentfilter) ".encode()
-    return sum(mark in field.value.replace(b"\t", b" ") for field in header.all("received"))
+    return sum(_is_own_mark(field, hostname) for field in header.all("received"))
+
+
+def _is_own_mark(field: Field, hostname: str) -> bool:
+    return f"by {hostname} (contentfilter) ".encode() in field.value.replace(b"\t", b" ")

@@ -137,7 +137,7 @@ class Handled:
         """What :meth:`to_line` made. Raises ValueError for anything else."""
         try:
             return _handled(json.loads(line))
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a line of the history: {error!r}") from error
 
 

@@ -89,7 +89,8 @@ def notices(case: Case, outcomes: Sequence[Outcome], hostname: str) -> list[Noti
         for outcome, effective in zip(outcomes, case.effective, strict=True)
         if not outcome.reply.temporary and outcome.verdict.shadowed is None
     ]
-    return [*_to_recipients(case, final, hostname), *_to_administrators(case, final, hostname)]
+    # Where there are too many notices, those to recipients are the many.
+    return [*_to_administrators(case, final, hostname), *_to_recipients(case, final, hostname)]
 
 
 Final = Sequence[tuple[Outcome, Effective]]

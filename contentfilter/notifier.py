@@ -14,8 +14,10 @@ from contentfilter.notice import Notice
 from contentfilter.routes import Way
 
 MOST_PENDING = 100
+AT_ONCE = 5
+"""Notices that are sent at a time: the next hop's connections are for mail."""
 PATIENCE = 60.0
-"""Seconds for one notice."""
+"""Seconds for one notice, with the wait for its turn."""
 
 
 class Notifier:
@@ -24,6 +26,7 @@ class Notifier:
     def __init__(self, way: Way) -> None:
         self._way = way
         self._pending: set[asyncio.Task[None]] = set()
+        self._gate = asyncio.Semaphore(AT_ONCE)
 
     def post(self, mail_id: str, notices: Iterable[Notice]) -> None:
         """Have these sent. mail_id: of the message that they are about, for the log."""
@@ -42,7 +45,7 @@ class Notifier:
     async def _send(self, mail_id: str, notice: Notice) -> None:
         envelope = Envelope("", notice.recipients, smtputf8=notice.smtputf8)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE), self._gate:
                 answers = await self._way.send(
                     envelope, notice.recipients, lambda: iter((notice.content,)), len(notice.content)
                 )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol as Interface
 
 from contentfilter import maillog, reply
-from contentfilter.case import Case
+from contentfilter.case import Case, Copy
 from contentfilter.decision import Evidence, OnFailure, abridged, decide, wants
 from contentfilter.delivery import Delivery
 from contentfilter.delivery_report import failure_report
@@ -45,6 +45,9 @@ from quarantine.record import Record, State, Withheld
 
 PARSE_IN_THREAD = 262_144
 """Bytes from which a message is taken apart in a thread: about the size where it costs the loop a millisecond."""
+
+DECIDE_IN_THREAD = 1000
+"""Findings times policies from which verdicts are made in a thread; two milliseconds."""
 
 
 class Keeper(Interface):
@@ -137,11 +140,18 @@ class Pipeline:
                 await asyncio.shield(self._withdraw(case))
             raise
         told = outcomes if envelope.protocol is Protocol.LMTP else as_told(outcomes, answers[0])
-        self._notifier.post(mail_id, notices(case, told, self._site.hostname))  # 9
+        self._notify(case, told)  # 9
         maillog.judged(_facts(case), told, round((time.monotonic() - began) * 1000))  # 10
         if self._history is not None:
             self._history.note(case, told)
         return answers
+
+    def _notify(self, case: Case, told: Sequence[Outcome]) -> None:
+        """What is wrong with a notice changes no reply: who is served would be served again."""
+        try:
+            self._notifier.post(case.mail_id, notices(case, told, self._site.hostname))
+        except Exception:
+            maillog.unforeseen(case.mail_id, "writing notices")
 
     async def close(self) -> None:
         """Finish what nobody waits for, and let the sources of policies go."""
@@ -150,7 +160,7 @@ class Pipeline:
 
     async def admit(self, envelope: Envelope, size: int) -> Reply | None:
         """Whether the last recipient refuses a message of this size in bytes (RFC 1870). Raises FilterError."""
-        policy = (await self._policies.of(envelope.recipients[-1].address, envelope)).policy
+        policy = await self._policies.settings_of(envelope.recipients[-1].address, envelope)
         refuses = policy.action(Category.OVERSIZED) is Action.REJECT and not policy.shadow
         return reply.REJECTED_OVERSIZED if refuses and 0 < policy.message_size_limit < size else None
 
@@ -168,10 +178,10 @@ class Pipeline:
             users, rules = _spam_users(policies), _banned_rules(policies)
             subject = Subject(mail_id, envelope, message, tree, users, opened, rules)
             evidence = await self._inspect(subject, policies)  # 4
+            verdicts = await self._decide(envelope, effective, evidence)  # 5
         except BaseException:
             opened.close()
             raise
-        verdicts = self._decide(envelope, effective, evidence)  # 5
         return Case(mail_id, envelope, message, tree, evidence, effective, verdicts, opened)
 
     async def _take_apart(self, message: Message) -> Tree:
@@ -187,16 +197,19 @@ class Pipeline:
         if hops(tree.header) > self._site.max_hops:
             raise FilterError(f"mail loop: more than {self._site.max_hops} hops", reply.MAIL_LOOP)
 
-    def _decide(self, envelope: Envelope, effective: Sequence[Effective], evidence: Evidence) -> tuple[Verdict, ...]:
+    async def _decide(
+        self, envelope: Envelope, effective: Sequence[Effective], evidence: Evidence
+    ) -> tuple[Verdict, ...]:
         """A verdict for each recipient; those with one policy share one."""
-        decided: dict[tuple[int, bool], Verdict] = {}
-        verdicts = []
-        for recipient, one in zip(envelope.recipients, effective, strict=True):
-            key = id(one), self._site.local.has(recipient.address)
-            if key not in decided:
-                decided[key] = decide(evidence, one, local=key[1])
-            verdicts.append(decided[key])
-        return tuple(verdicts)
+        at_home = [self._site.local.has(recipient.address) for recipient in envelope.recipients]
+        asked = {(id(one), local): (one, local) for one, local in zip(effective, at_home, strict=True)}
+
+        def decided() -> dict[tuple[int, bool], Verdict]:
+            return {key: decide(evidence, one, local=local) for key, (one, local) in asked.items()}
+
+        much = len(asked) * len(evidence.findings) >= DECIDE_IN_THREAD
+        verdicts = await asyncio.to_thread(decided) if much else decided()
+        return tuple(verdicts[id(one), local] for one, local in zip(effective, at_home, strict=True))
 
     async def _inspect(self, subject: Subject, policies: Sequence[Policy]) -> Evidence:
         """Ask everybody whom somebody wants asked, at the same time, under one deadline."""
@@ -241,23 +254,45 @@ class Pipeline:
         replies: list[Reply | None] = [
             failed if verdict.quarantine and failed else verdict.reply for verdict in case.verdicts
         ]
-        deadline = time.monotonic() + self._site.send_timeout
-        copied: set[str] = set()
-        for copy, members in case.groups(replies).items():  # 7
-            if case.envelope.protocol is not Protocol.LMTP and any(one and one.temporary for one in replies):
-                break  # the whole message will come again: nobody else is served twice
-            if time.monotonic() >= deadline:
-                maillog.too_late(case.mail_id, replies.count(None))
-                break
-            bcc = [address for address in copy.bcc if address not in copied]
-            answers = await self._delivery.send(case, copy, members, bcc, deadline)  # 8
-            copied.update(bcc)
-            for index, answer in zip(members, answers, strict=True):
-                replies[index] = answer
+        await self._send_all(case, replies)  # 7 and 8
         return [
             Outcome(recipient, verdict, answer or reply.MIXED_DEFERRAL)
             for (recipient, verdict), answer in zip(case.recipients, replies, strict=True)
         ]
+
+    async def _send_all(self, case: Case, replies: list[Reply | None]) -> None:
+        """Send to each group and put its replies in. Whom nobody could be asked about keeps none."""
+        deadline = time.monotonic() + self._site.send_timeout
+        one_reply = case.envelope.protocol is not Protocol.LMTP
+        served: dict[str, Reply] = {}
+        groups = case.groups(replies)
+        for copy, members in groups.items():
+            if one_reply and any(one is not None and one.temporary for one in replies):
+                return  # the whole message will come again: nobody else is served twice
+            if time.monotonic() >= deadline:
+                maillog.too_late(case.mail_id, replies.count(None))
+                break
+            answers = await self._send(case, copy, members, served, deadline)
+            for index, answer in zip(members, answers, strict=True):
+                replies[index] = answer
+        if one_reply and any(one is None or one.temporary for one in replies):
+            return
+        copied: set[str] = set()
+        for copy, members in groups.items():
+            bcc = [address for address in copy.bcc if address not in copied]
+            if bcc and any(_positive(replies[index]) for index in members):
+                await self._delivery.add(case, copy, bcc, deadline)
+                copied.update(bcc)
+
+    async def _send(
+        self, case: Case, copy: Copy, members: Sequence[int], served: dict[str, Reply], deadline: float
+    ) -> Sequence[Reply]:
+        """A group that fails takes no other along: those who are served already would be served again."""
+        try:
+            return await self._delivery.send(case, copy, members, served, deadline)
+        except Exception:
+            maillog.unforeseen(case.mail_id, "sending")
+            return [reply.INTERNAL] * len(members)
 
     async def _keep(self, case: Case) -> Reply | None:
         """The reply for those whose copy could not be kept, None if all is safe."""
@@ -309,16 +344,21 @@ class Pipeline:
     async def _report(self, case: Case, refused: Sequence[Outcome]) -> Reply:
         sender = Recipient(case.envelope.mail_from)
         envelope = Envelope("", (sender,), smtputf8=case.envelope.smtputf8, body="8BITMIME")
-        report = failure_report(
-            case.envelope,
-            [(outcome.recipient, outcome.reply) for outcome in refused],
-            case.message,
-            hostname=self._site.hostname,
-            mail_id=case.mail_id,
-            subject=case.text("subject"),
-            with_body=all(outcome.verdict.category < Category.UNCHECKED for outcome in refused),
-        )
-        (answer,) = await self._next_hop.send(envelope, (sender,), lambda: iter((report,)), len(report))
+        try:
+            report = failure_report(
+                case.envelope,
+                [(outcome.recipient, outcome.reply) for outcome in refused],
+                case.message,
+                hostname=self._site.hostname,
+                mail_id=case.mail_id,
+                subject=case.text("subject"),
+                with_body=all(outcome.verdict.category < Category.UNCHECKED for outcome in refused),
+            )
+            (answer,) = await self._next_hop.send(envelope, (sender,), lambda: iter((report,)), len(report))
+        except Exception:
+            # Others are served: they would be served again.
+            maillog.unforeseen(case.mail_id, "reporting to the sender")
+            return reply.INTERNAL
         return answer
 
     async def _keep_refused(self, case: Case, refused: Sequence[Outcome], why: str) -> bool:
@@ -369,6 +409,10 @@ def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verd
         subject=case.text("subject"),
         message_id=case.text("message-id"),
     )
+
+
+def _positive(answer: Reply | None) -> bool:
+    return answer is not None and answer.positive
 
 
 def _own_deferral(verdict: Verdict) -> Reply | None:

@@ -60,8 +60,8 @@ def outgoing(recipient: Recipient, route: Route, delimiter: str) -> Recipient:
         return recipient
     orcpt = recipient.orcpt
     if orcpt is None:
-        kind = "rfc822" if recipient.address.isascii() else "utf-8"
-        orcpt = f"{kind};{xtext.encode(recipient.address)}"
+        came = recipient.address
+        orcpt = f"rfc822;{xtext.encode(came)}" if came.isascii() else f"utf-8;{xtext.encode_international(came)}"
     return replace(recipient, address=address, orcpt=orcpt)
 
 

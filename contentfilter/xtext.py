@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 _NOT_XCHAR = re.compile(rb"[^!-*,-<>-~]")
+_NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
 _HEXCHAR = re.compile(rb"\+([0-9A-Fa-f]{2})")
 
 
@@ -17,6 +18,11 @@ def encode(text: str) -> str:
     """The text as xtext; characters beyond ASCII go as their UTF-8 bytes, surrogate escapes as the bytes they are."""
     raw = text.encode("utf-8", "surrogateescape")
     return _NOT_XCHAR.sub(lambda match: b"+%02X" % match[0][0], raw).decode("ascii")
+
+
+def encode_international(address: str) -> str:
+    """An address that is not ASCII, as ORCPT of type utf-8 has it (RFC 6533 section 3, utf-8-addr-xtext)."""
+    return _NOT_QCHAR.sub(lambda match: f"\\x{{{ord(match[0]):02X}}}", address)
 
 
 def decode(xtext: str) -> str:

@@ -14,7 +14,6 @@ from contentfilter.filetype import SAMPLE, detect, is_text
 from contentfilter.inspectors import Content, Subject
 from contentfilter.inspectors.file_name import extension, plain_names
 from contentfilter.mime import Part
-from contentfilter.unpack.collector import MOST_NAMES
 from contentfilter.unpack.unpacked import Member, Sign
 
 ENCRYPTED = "encrypted"
@@ -81,10 +80,10 @@ class One:
 
     @property
     def knows_names(self) -> bool:
-        """Whether it has names, and these are all: a helper tells the first few of a member."""
+        """Whether it has names, and these are all: of a member with very many a helper tells the first."""
         if self._knows_names is None:
             names = self._content.names
-            told_all = not isinstance(self._content, Member) or len(names) < MOST_NAMES
+            told_all = not (isinstance(self._content, Member) and self._content.more_names)
             self._knows_names = told_all and bool(names) and {name for name, _ in self.names} == set(names)
         return self._knows_names
 

@@ -23,7 +23,10 @@ _LONG = 128
 """Characters from which on some system cuts a name short, and so decides what it ends in."""
 
 _MOST_CUTS = 50
-"""Places at which a long name may be cut that are looked at."""
+"""Places near the end of a long name at which it may be cut that are looked at."""
+
+_CUT_BY = 320
+"""Characters after which some system has cut every name; the usual limit is 255 bytes."""
 
 
 def plain_names(name: str) -> tuple[str, ...]:
@@ -71,6 +74,9 @@ def _cut(name: str) -> Iterator[str]:
         end = name.rfind(".", 0, end)
         if end <= 0:
             return
+        yield name[:end].rstrip(_ENDS_IN)
+    end = min(end, _CUT_BY)
+    while (end := name.rfind(".", 0, end)) > 0:
         yield name[:end].rstrip(_ENDS_IN)
 
 

@@ -14,10 +14,11 @@ class Limits:
 
     depth: levels below the root; parts: nodes of the tree, all readings together; readings: ambiguous places that are
     read in a further way; header_bytes: bytes of all headers together; fields: lines of one header; parameters: of one
-    field; decoded_bytes: what may be in memory besides the message, decoded bodies in every reading, files out of texts
-    and converted line ends together, and never more than one and a half times the message and 16 MB; searched_bytes:
-    what is searched for delimiters, where every level of nesting searches its part of the message again; seconds: of
-    CPU time, after which no body is decoded or searched any more. Ordinary mail takes five milliseconds a megabyte.
+    field, and names of one part; decoded_bytes: what may be in memory besides the message, decoded bodies in every
+    reading, files out of texts and converted line ends together, and never more than one and a half times the message
+    and 16 MB; searched_bytes: what is searched for delimiters, where every level of nesting searches its part of the
+    message again; seconds: of CPU time, after which no body is decoded or searched any more. Ordinary mail takes five
+    milliseconds a megabyte.
     """
 
     depth: int = 16

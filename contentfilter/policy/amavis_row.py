@@ -7,6 +7,7 @@ address extension, who is told) is passed over with a warning: mail of a whole d
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -133,8 +134,8 @@ def listing(value: object, where: str) -> bool | float | None:
     Raises PolicyError for what is none of these.
     """
     text = _text(value)
-    if match := _SCORE.fullmatch(text):
-        return float(match[1])
+    if (match := _SCORE.fullmatch(text)) and math.isfinite(score := float(match[1])):
+        return score
     if _NEUTRAL.fullmatch(text):
         return None
     word = text.rstrip(" ").lower()

@@ -16,6 +16,7 @@ from contentfilter.policy.banks import Bank, overlays
 from contentfilter.policy.entry import Effective, Entry, Found, merged
 from contentfilter.policy.keys import lookup_keys
 from contentfilter.policy.lists import ListEntry, Subjects, deciding
+from contentfilter.policy.settings import Policy
 
 
 class PolicySource(Protocol):
@@ -88,6 +89,12 @@ class Policies:
         """The settings of one recipient. Raises PolicyError."""
         envelope = envelope or Envelope("", ())
         return (await self.of_all(_with_recipient(envelope, address)))[0]
+
+    async def settings_of(self, address: str, envelope: Envelope) -> Policy:
+        """The same without a look at the lists: for what is asked about each of a message's recipients by itself."""
+        keys = [self._ways.keys(address)]
+        found = [(await source.find(keys, ()))[0] for source in self._sources]
+        return merged(self._entries(overlays(self._banks, envelope), found, self._clock())[0])
 
     def close(self) -> None:
         """Let the sources go that hold something."""

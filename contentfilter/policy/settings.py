@@ -49,6 +49,8 @@ def _no_control_characters(value: str) -> str:
     # A line end would end the field, and what follows would be a field of its own, or the body.
     if any(unicodedata.category(character) in _NOT_IN_A_FIELD for character in value):
         raise ValueError("must not have control characters or line ends")
+    if any(unicodedata.category(character) == "Cs" for character in value):
+        raise ValueError("must be UTF-8")  # a field of half a character could not be written
     return value
 
 

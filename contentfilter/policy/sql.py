@@ -63,7 +63,7 @@ class SqlSource:
             known = await self._known(list(dict.fromkeys(key for keys in recipients for key in keys)))
             owners = [key for key, one in known.items() if one.lists]
             listed = await self._listed(owners, subjects)
-        return [Found(_entries(keys, known), _of(keys, subjects, listed)) for keys in recipients]
+        return [Found(_entries(keys, known), _of(keys, listed)) for keys in recipients]
 
     def close(self) -> None:
         """Let go of threads and connections."""
@@ -108,20 +108,21 @@ class SqlSource:
             self._cache.popitem(last=False)
         return found
 
-    async def _listed(self, owners: Sequence[str], subjects: Sequence[str]) -> Mapping[tuple[str, str], ListEntry]:
+    async def _listed(self, owners: Sequence[str], subjects: Sequence[str]) -> Mapping[str, Sequence[ListEntry]]:
+        """By owner, the most specific subject first."""
         if not owners or not subjects:
             return {}
+        place = {subject: number for number, subject in enumerate(subjects)}
+        listed: dict[str, list[ListEntry]] = {}
         found = await self._threads.run(self._database.listed, owners, subjects)
-        return {(entry.owner, entry.subject): entry for entry in found}
+        for entry in sorted(found, key=lambda entry: place[entry.subject]):
+            listed.setdefault(entry.owner, []).append(entry)
+        return listed
 
 
 def _entries(keys: Sequence[str], known: Mapping[str, _Known]) -> tuple[Entry, ...]:
     return tuple(entry for key in keys if (entry := known[key].entry) is not None)
 
 
-def _of(
-    keys: Sequence[str], subjects: Sequence[str], listed: Mapping[tuple[str, str], ListEntry]
-) -> tuple[ListEntry, ...]:
-    if not listed:
-        return ()
-    return tuple(entry for key in keys for subject in subjects if (entry := listed.get((key, subject))) is not None)
+def _of(keys: Sequence[str], listed: Mapping[str, Sequence[ListEntry]]) -> tuple[ListEntry, ...]:
+    return tuple(entry for key in keys for entry in listed.get(key, ())) if listed else ()

@@ -20,19 +20,20 @@ class TomlSource:
 
     async def find(self, recipients: Sequence[Sequence[str]], subjects: Sequence[str]) -> Sequence[Found]:
         """What there is for each recipient, in their order."""
+        # Owners with lists are few, and many recipients have them in common.
+        owners = {key for keys in recipients for key in keys if key in self._listed}
+        listed = {owner: self._of(owner, subjects) for owner in owners}
         return [
             Found(
                 tuple(self._entries[key] for key in keys if key in self._entries),
-                tuple(
-                    self._listed[key][subject]
-                    for key in keys
-                    if key in self._listed
-                    for subject in subjects
-                    if subject in self._listed[key]
-                ),
+                tuple(entry for key in keys for entry in listed.get(key, ())),
             )
             for keys in recipients
         ]
+
+    def _of(self, owner: str, subjects: Sequence[str]) -> Sequence[ListEntry]:
+        its = self._listed[owner]
+        return [its[subject] for subject in subjects if subject in its]
 
     def close(self) -> None:
         """Nothing is held."""

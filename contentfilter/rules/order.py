@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from contentfilter.address import is_mailbox
 from contentfilter.finding import RuleAction
+from contentfilter.marks import OURS
 from contentfilter.rules.template import EMPTY, Template, TemplateError, parse_template
 
 _WORDS = MappingProxyType({action.value: action for action in RuleAction} | {"OK": RuleAction.DUNNO})
@@ -144,6 +145,10 @@ def _field(order: Order, rest: str) -> Order:
     match = _FIELD.fullmatch(template.literal)
     if match is None:
         raise OrderError(f"{order.action.value} takes a header field, Name: value, not {rest[:60]!r}")
+    if match[1].lower() in OURS:
+        raise OrderError(
+            f"{match[1]} says what this filter has done, so no rule writes it; SCORE adds to the spam score"
+        )
     pieces = (match[2], *template.pieces[1:]) if match[2] else template.pieces[1:]
     return replace(order, field=match[1], text=Template(pieces))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 _REFERENCE = re.compile(r"\$(?:\$|\{([^{}]*)\}|\(([^()]*)\)|(\w+)|)")
 
-LONGEST = 1000
+LONGEST = 900
 """Characters of an expanded text; what a group matched is as long as a stranger likes."""
 
 

@@ -15,6 +15,7 @@ import re2
 from contentfilter.filetype import SAMPLE, is_text
 from contentfilter.mime import Part, Tree
 from contentfilter.mime.charset import decode
+from contentfilter.unpack.signs import name_traits
 
 _LEAST: Final = 8
 _MOST_PASSWORDS: Final = 10
@@ -87,7 +88,7 @@ def _worth_opening(part: Part) -> bool:
     head = part.head(SAMPLE)
     if is_text(head):
         return _text_worth_opening(part, head)
-    if head.startswith(_PASSIVE) or head[4:8] == b"ftyp":
+    if (head.startswith(_PASSIVE) or head[4:8] == b"ftyp") and not name_traits(part.names):
         content = part.content()
         return any(content.find(mark, 1) >= 0 for mark in _FOREIGN)
     return True

@@ -10,18 +10,18 @@ import os
 import re
 import stat
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Final
 
 from contentfilter.unpack.budget import Budget
+from contentfilter.unpack.naming import LONGEST_NAME, MOST_CHARACTERS, MOST_NAMES
 from contentfilter.unpack.store import LARGE
 from contentfilter.unpack.unpacked import Member, Sign, Unpacked
 from contentfilter.unpack.wire import NonsenseError, close_all
 
 _PATH: Final = re.compile(r"[0-9.~]{1,200}(?:/[0-9]{1,6}){0,64}")
-_NAME_LENGTH: Final = 1000
 _TEXT_LENGTH: Final = 200
-MOST_NAMES: Final = 16
-"""Names of a member that a helper tells, and readings."""
+_MOST_READINGS: Final = 16
 _MOST_REMARKS: Final = 5_000
 """Signs and complaints of one message that are kept; more are nonsense."""
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
@@ -43,6 +43,7 @@ class Collector:
         self._unchecked: dict[tuple[str, str], None] = {}
         self._exceeded: dict[str, None] = {}
         self._remarks = 0
+        self._name_characters_left = MOST_CHARACTERS
 
     def take(self, values: dict[str, Any], descriptors: tuple[int, ...]) -> None:
         """One packet. The descriptors become ours. Raises NonsenseError."""
@@ -52,6 +53,9 @@ class Collector:
             raise NonsenseError("more files than members")
         if "member" in values:
             self._member(values)
+            return
+        if "also" in values:
+            self._further_names(values)
             return
         if "same" in values:
             self._copy(values)
@@ -96,21 +100,42 @@ class Collector:
             self._bytes_left -= size
             if self._bytes_left < 0 or file >= len(self._files):
                 raise NonsenseError("a member in no file, or too many bytes")
+        names = _texts(values, "names", LONGEST_NAME, MOST_NAMES)
+        self._spend(names[1:])
+        more_names = values.get("more_names") is True
+        if more_names:
+            self._unchecked[path, "more names than are told"] = None
         self._members.append(
             Member(
                 path,
                 parent,
-                _texts(values, "names", _NAME_LENGTH),
+                names,
                 _text(values, "declared"),
                 _text(values, "type"),
-                _texts(values, "readings", _TEXT_LENGTH),
+                _texts(values, "readings", _TEXT_LENGTH, _MOST_READINGS),
                 _text(values, "why"),
                 size,
                 self._files[file] if size >= LARGE and offset == 0 else None,
                 self._files[file] if "file" in values else -1,
                 offset,
+                more_names,
             )
         )
+
+    def _further_names(self, values: dict[str, Any]) -> None:
+        """Names of the member that was told last."""
+        if not self._members or values["also"] != self._members[-1].path:
+            raise NonsenseError("names of something else")
+        member, names = self._members[-1], _texts(values, "names", LONGEST_NAME, MOST_NAMES)
+        if not names or len(member.names) + len(names) > MOST_NAMES:
+            raise NonsenseError("too many names, or none")
+        self._spend(names)
+        self._members[-1] = replace(member, names=member.names + names)
+
+    def _spend(self, names: tuple[str, ...]) -> None:
+        self._name_characters_left -= sum(map(len, names))
+        if self._name_characters_left < 0:
+            raise NonsenseError("no end of names")
 
     def finish(self, failed: str = "") -> Unpacked:
         """All that was taken, once the helper has written its last byte. Members that are not there are left out."""
@@ -158,9 +183,9 @@ def _text(values: dict[str, Any], key: str) -> str:
     return _checked(values.get(key, ""), _TEXT_LENGTH)
 
 
-def _texts(values: dict[str, Any], key: str, longest: int) -> tuple[str, ...]:
+def _texts(values: dict[str, Any], key: str, longest: int, most: int) -> tuple[str, ...]:
     found = values.get(key, [])
-    if not isinstance(found, list) or len(found) > MOST_NAMES:
+    if not isinstance(found, list) or len(found) > most:
         raise NonsenseError(f"{key} that is no list")
     return tuple(_checked(each, longest) for each in found)
 

@@ -2,6 +2,9 @@
 
 Runs in the boxed helper. Content decides what a thing is, not its name. Whatever an opener does wrong costs its own
 container only; a spent budget ends the work, and what was seen until then stays.
+
+Equal contents are opened once. Two things go by the name all the same, and so each further name of a content counts:
+some signs (a text is a table if it is called `.csv`), and what a compressed stream holds is called as the stream is.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ from contentfilter import mime
 from contentfilter.errors import InspectorError
 from contentfilter.filetype import SAMPLE, detect, is_text
 from contentfilter.unpack.budget import DEPTH, Meter
+from contentfilter.unpack.naming import stream_names
 from contentfilter.unpack.opener import (
+    COPY,
     HARMLESS,
     EncryptedError,
     Kind,
@@ -31,7 +36,7 @@ from contentfilter.unpack.opener import (
     OverBudgetError,
     UnpackError,
 )
-from contentfilter.unpack.signs import UNEXAMINED, signs_of_container
+from contentfilter.unpack.signs import UNEXAMINED, name_traits, signs_of_container
 from contentfilter.unpack.store import LARGE, Place, Store, kind_of, new_file, write_at
 
 _MAIL_TYPES: Final = frozenset({"message/rfc822", "message/global", "message/news", "application/mbox"})
@@ -73,7 +78,7 @@ class Report(Protocol):
     """Is told what was found, as it is found."""
 
     def member(self, member: Described, place: Place | None) -> None:
-        """A member, with its content unless only its name is known."""
+        """A member, with its content unless only its name is known or it is a copy."""
 
     def sign(self, path: str, sign: Sign) -> None:
         """Active content."""
@@ -82,7 +87,7 @@ class Report(Protocol):
         """A content that could not be looked into, or not wholly."""
 
     def same(self, path: str, as_path: str) -> None:
-        """A content that is another's very copy: what was told of that one goes for it as well."""
+        """A content that is another's very copy: what was told of that one goes for it as well, and what follows."""
 
     def exceeded(self, limit: str) -> None:
         """A limit of the budget was hit."""
@@ -105,6 +110,21 @@ class Source:
 
 
 @dataclass(slots=True)
+class _Known:
+    """A content that was met.
+
+    path: where first; traits and stems: of all names that it has had so far; told: its signs; streams: where what it
+    holds as a compressed stream lies, with the type of each.
+    """
+
+    path: str
+    traits: frozenset[str]
+    stems: set[str]
+    told: set[tuple[str, str]] = field(default_factory=set)
+    streams: list[tuple[Place, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Engine:
     """Opens the contents of one message.
 
@@ -119,7 +139,9 @@ class Engine:
     directory: Path
     passwords: tuple[str, ...] = ()
     _waiting: deque[tuple[Store, Source]] = field(default_factory=deque)
-    _opened: dict[bytes, str] = field(default_factory=dict)
+    _known: dict[bytes, _Known] = field(default_factory=dict)
+    _digests: dict[Place, bytes] = field(default_factory=dict)
+    """Of what lies in our own store: a stream that has many names is read once."""
 
     def run(self, sources: Store, contents: Iterable[Source]) -> None:
         """Open everything. Tells the report; raises OSError if contents cannot be stored."""
@@ -127,21 +149,54 @@ class Engine:
         try:
             while self._waiting:
                 self.meter.check_time()
-                store, source = self._waiting.popleft()
-                with store.open(source.place) as file:
-                    self._take(source, file)
+                self._take(*self._waiting.popleft())
         except OverBudgetError as error:
             self.report.exceeded(error.limit)
 
-    def _take(self, source: Source, file: BinaryIO) -> None:
-        first = self._opened.setdefault(_digest(file), source.path)
-        if first != source.path:
-            self.report.same(source.path, first)
+    def _take(self, store: Store, source: Source) -> None:
+        digest = self._digest(store, source.place)
+        known = self._known.get(digest)
+        if known is not None:
+            self.report.same(source.path, known.path)
+            self._take_copy(store, source, known)
             return
-        size = source.place.size
-        media_type = source.media_type or media_type_of(os.pread(file.fileno(), SAMPLE, 0))
-        kind = kind_of(file, size, media_type, source.names, source.declared_type)
-        self._look(source, file, kind)
+        known = _Known(source.path, name_traits(source.names), set(stream_names(source.names)))
+        self._known[digest] = known
+        with store.open(source.place) as file:
+            self._take_first(source, file, known)
+
+    def _digest(self, store: Store, place: Place) -> bytes:
+        if store is not self.store:
+            return _digest(store, place)
+        if place not in self._digests:
+            self._digests[place] = _digest(store, place)
+        return self._digests[place]
+
+    def _take_copy(self, store: Store, source: Source, known: _Known) -> None:
+        """What only the further names of a content that was met before can show."""
+        traits = name_traits(source.names)
+        if not traits <= known.traits:
+            known.traits |= traits
+            with store.open(source.place) as file:
+                self._look(source, file, _kind(source, file), known)
+        stems = [name for name in stream_names(source.names) if name not in known.stems]
+        if not known.streams or not stems:
+            return
+        known.stems.update(stems)
+        if source.depth >= self.meter.depth:
+            self.report.exceeded(DEPTH)
+            return
+        for number, (place, media_type) in enumerate(known.streams, 1):
+            self.meter.part()
+            path, readings = f"{source.path}/{number}", source.readings
+            self.report.member(Described(path, source.path, tuple(stems), "", media_type, readings, COPY), None)
+            if place.size:
+                copy = Source(path, place, tuple(stems), "", media_type, readings, source.depth + 1)
+                self._waiting.append((self.store, copy))
+
+    def _take_first(self, source: Source, file: BinaryIO, known: _Known) -> None:
+        kind = _kind(source, file)
+        self._look(source, file, kind, known)
         mail = looks_like_mail(kind)
         openers = [opener for opener in self.openers if self._accepts(opener, kind, source)]
         if not openers and not mail:
@@ -149,18 +204,20 @@ class Engine:
         if source.depth >= self.meter.depth:
             self.report.exceeded(DEPTH)
             return
-        sink = _Sink(self, source)
+        sink = _Sink(self, source, known)
         if mail:
             self._open_mail(source, file, sink)
         self._try(openers, source, file, kind, sink)
         for sign in signs_of_container(kind, sink.members):
             self._tell(source.path, sign)
 
-    def _look(self, source: Source, file: BinaryIO, kind: Kind) -> None:
+    def _look(self, source: Source, file: BinaryIO, kind: Kind, known: _Known) -> None:
         file.seek(0)
         try:
             for sign in self.look(file, kind):
-                self._tell(source.path, sign)
+                if (sign.name, sign.detail) not in known.told:
+                    known.told.add((sign.name, sign.detail))
+                    self._tell(source.path, sign)
         except OverBudgetError:
             raise
         except Exception as error:
@@ -248,9 +305,10 @@ class Engine:
 class _Sink:
     """What one container's openers give their members to."""
 
-    def __init__(self, engine: Engine, source: Source) -> None:
+    def __init__(self, engine: Engine, source: Source, known: _Known) -> None:
         self._engine = engine
         self._source = source
+        self._known = known
         self._unfinished: list[_Writer] = []
         self.given = 0
         self.members: list[tuple[str, str]] = []
@@ -263,16 +321,21 @@ class _Sink:
     def directory(self) -> Path:
         return self._engine.directory
 
-    def member(self, name: str, *, reading: str = "") -> _Writer:
-        return self._member((name,) if name else (), "", (reading,) if reading else ())
+    def member(self, *names: str, reading: str = "") -> _Writer:
+        return self._member(tuple(name for name in names if name), "", (reading,) if reading else ())
+
+    def stream(self) -> _Writer:
+        return self._member(stream_names(self._source.names) or ("content",), "", (), is_stream=True)
 
     def entity(self, part: mime.Part) -> _Writer:
         """A leaf of a message that was found in a container."""
         return self._member(part.names, part.declared_type, part.readings)
 
-    def _member(self, names: tuple[str, ...], declared_type: str, readings: tuple[str, ...]) -> _Writer:
+    def _member(
+        self, names: tuple[str, ...], declared_type: str, readings: tuple[str, ...], *, is_stream: bool = False
+    ) -> _Writer:
         described = self._described(names, declared_type, readings)
-        writer = _Writer(self, self._engine, described, self._source.depth + 1)
+        writer = _Writer(self, self._engine, described, self._source.depth + 1, is_stream=is_stream)
         self._unfinished = [one for one in self._unfinished if not one.closed]
         self._unfinished.append(writer)
         return writer
@@ -294,6 +357,12 @@ class _Sink:
         path = f"{self._source.path}/{self.given}"
         return Described(path, self._source.path, names, declared_type, "", self._source.readings + readings, why)
 
+    def complete(self, described: Described, place: Place, media_type: str, *, is_stream: bool) -> None:
+        """A member has all its content."""
+        self.members.extend((name, media_type) for name in described.names or ("",))
+        if is_stream:
+            self._known.streams.append((place, media_type))
+
     def finish(self) -> None:
         """Complete what an opener left open: what was seen stays."""
         for writer in self._unfinished:
@@ -304,8 +373,9 @@ class _Sink:
 class _Writer:
     """Takes one member: in memory while it is small, then in a file."""
 
-    def __init__(self, sink: _Sink, engine: Engine, described: Described, depth: int) -> None:
+    def __init__(self, sink: _Sink, engine: Engine, described: Described, depth: int, *, is_stream: bool) -> None:
         self._sink = sink
+        self._is_stream = is_stream
         self._engine = engine
         self._described = described
         self._depth = depth
@@ -338,7 +408,7 @@ class _Writer:
             place = Place(self._engine.store.adopt(self._descriptor), 0, self._size)
         self._memory = bytearray()
         media_type = self._engine.add(self._described, place, self._depth)
-        self._sink.members.append((self._described.names[0] if self._described.names else "", media_type))
+        self._sink.complete(self._described, place, media_type, is_stream=self._is_stream)
 
     def __enter__(self) -> Self:
         return self
@@ -367,13 +437,16 @@ def looks_like_mail(kind: Kind) -> bool:
     return kind.media_type in _MAIL_TYPES or _MAIL_BEGINS.match(kind.head) is not None
 
 
-def _digest(file: BinaryIO) -> bytes:
+def _digest(store: Store, place: Place) -> bytes:
     digest = hashlib.sha256()
-    offset = 0
-    while piece := os.pread(file.fileno(), _PIECE, offset):
-        digest.update(piece)
-        offset += len(piece)
+    for offset in range(0, place.size, _PIECE):
+        digest.update(store.read(place, offset, _PIECE))
     return digest.digest()
+
+
+def _kind(source: Source, file: BinaryIO) -> Kind:
+    media_type = source.media_type or media_type_of(os.pread(file.fileno(), SAMPLE, 0))
+    return kind_of(file, source.place.size, media_type, source.names)
 
 
 def empty(directory: Path) -> None:

@@ -32,7 +32,7 @@ from types import FrameType
 from typing import Any, Final
 
 import contentfilter
-from contentfilter.unpack import confine, wire
+from contentfilter.unpack import confine, naming, wire
 from contentfilter.unpack.budget import SECONDS, Budget, Meter
 from contentfilter.unpack.engine import Described, Engine, Look, Sign, Source, empty
 from contentfilter.unpack.measures import Measure, measures
@@ -41,8 +41,9 @@ from contentfilter.unpack.store import Place, Store
 
 _NETWORK: Final = Path("/proc/self/ns/net")
 _SHOWN: Final = 200
-_LONGEST_NAME: Final = 1000
-_MOST_NAMES: Final = 16
+_MOST_READINGS: Final = 16
+_NAMES_AT_ONCE: Final = 16 * 1024
+"""Bytes of names in one packet."""
 _NAG: Final = 0.25
 """Seconds after which the alarm rings again, in case somebody swallowed it."""
 
@@ -226,23 +227,31 @@ class _Telling:
     channel: socket.socket
     store: Store
     sent: int = 0
+    room: int = naming.MOST_CHARACTERS
 
     def member(self, member: Described, place: Place | None) -> None:
-        """A member; with the first one of a file comes its descriptor."""
+        """A member, in further packets the names that do not fit; with the first one of a file comes its descriptor."""
+        names, all_told = naming.told(member.names, self.room)
+        self.room -= sum(map(len, names[1:]))
+        first, *more = _portions(names)
         values: dict[str, Any] = {
             "member": member.path,
-            "names": [name[-_LONGEST_NAME:] for name in member.names[:_MOST_NAMES]],
+            "names": first,
             "declared": member.declared_type[:_SHOWN],
             "type": member.media_type[:_SHOWN],
-            "readings": [reading[:_SHOWN] for reading in member.readings[:_MOST_NAMES]],
+            "readings": [reading[:_SHOWN] for reading in member.readings[:_MOST_READINGS]],
             "why": member.why[:_SHOWN],
         }
+        if not all_told:
+            values["more_names"] = True
         fresh: tuple[int, ...] = ()
         if place is not None:
             values |= {"file": place.file, "offset": place.offset, "size": place.size}
             fresh = tuple(self.store.files[self.sent : place.file + 1])
             self.sent += len(fresh)
         wire.send(self.channel, values, fresh)
+        for portion in more:
+            wire.send(self.channel, {"also": member.path, "names": portion})
 
     def sign(self, path: str, sign: Sign) -> None:
         """Active content."""
@@ -259,6 +268,20 @@ class _Telling:
     def exceeded(self, limit: str) -> None:
         """A limit of the budget."""
         wire.send(self.channel, {"exceeded": limit})
+
+
+def _portions(names: Sequence[str]) -> list[list[str]]:
+    """The names in lists that each fit into a packet; the first may be empty."""
+    portions: list[list[str]] = [[]]
+    size = 0
+    for name in names:
+        length = len(json.dumps(name)) + 1
+        if size + length > _NAMES_AT_ONCE and portions[-1]:
+            portions.append([])
+            size = 0
+        portions[-1].append(name)
+        size += length
+    return portions
 
 
 def start() -> None:

@@ -32,6 +32,9 @@ class OverBudgetError(Exception):
         self.limit = limit
 
 
+COPY = "copy"
+"""Stands for the content of a member that is in the same message already: only its name is told."""
+
 HARMLESS = frozenset({"link", "device", "directory"})
 """Reasons of :meth:`Sink.listed` that leave nothing unchecked: such a member has no content to look into."""
 
@@ -41,13 +44,13 @@ class Kind:
     """What is known of a content before it is opened.
 
     ``media_type`` is libmagic's, in lower case; ``head`` the first 64 kB and ``tail`` the last 64 kB of the content;
-    ``names`` all names that it goes by; ``declared_type`` what its container says that it is.
+    ``names`` all names that this copy of it goes by: equal contents are opened once, so no opener may go by them.
+    What its container declares that it is, is not told.
     """
 
     media_type: str
     head: bytes
     names: tuple[str, ...] = ()
-    declared_type: str = ""
     tail: bytes = b""
 
 
@@ -78,11 +81,17 @@ class Sink(Protocol):
     def directory(self) -> Path:
         """The helper's own working directory, empty before and after each opener."""
 
-    def member(self, name: str, *, reading: str = "") -> Writer:
-        """A new member, named as the container has it; the name is only ever data.
+    def member(self, *names: str, reading: str = "") -> Writer:
+        """A new member, named as the container has it, the preferred name first; a name is only ever data.
 
         ``reading`` says why it exists in one reading only ("zip-local-header"); "" is the straight one.
         Raises OverBudgetError.
+        """
+
+    def stream(self) -> Writer:
+        """The content of a compressed stream. It is called as the stream is, but for the ending.
+
+        So it has a further name wherever a copy of the stream is called otherwise. Raises OverBudgetError.
         """
 
     def listed(self, name: str, why: str) -> None:

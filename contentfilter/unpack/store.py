@@ -99,7 +99,7 @@ def head_and_tail(file: BinaryIO, size: int) -> tuple[bytes, bytes]:
     return head, head if size <= span else os.pread(file.fileno(), span, size - span)
 
 
-def kind_of(file: BinaryIO, size: int, media_type: str, names: tuple[str, ...], declared_type: str) -> Kind:
+def kind_of(file: BinaryIO, size: int, media_type: str, names: tuple[str, ...]) -> Kind:
     """What an opener is told of a content."""
     head, tail = head_and_tail(file, size)
-    return Kind(media_type, head, names, declared_type, tail)
+    return Kind(media_type, head, names, tail)

@@ -19,7 +19,8 @@ class Member:
     path: "1.2/3" is the third member of part 1.2, "1.2/3/1" the first below that; parent: the path of its container.
     names: as the container has them; declared_type: "" unless the container says; detected_type: libmagic's.
     readings: why it exists in one reading of its container only; () is the straight reading.
-    why: the reason for which only the name is known ("encrypted"), "" if the content is there.
+    why: the reason for which only the name is known ("encrypted"), "" if the content is there; "copy": the content is
+    that of another member, and Unpacked.same says of which.
     """
 
     path: str
@@ -34,6 +35,8 @@ class Member:
     """An open file that holds this content and nothing else; None for a small one. Belongs to the Unpacked."""
     shared: int = -1
     offset: int = 0
+    more_names: bool = False
+    """Whether it has further names, which are not told."""
 
     @property
     def name(self) -> str:
@@ -72,7 +75,8 @@ class Unpacked:
 
     unchecked: path and reason of what could not be looked into; exceeded: names of the limits that were hit;
     failed: why the helper did not finish, "" if it did; same: contents that are byte for byte the same as another, as
-    (path, that other's path). Only the other was opened and searched for signs.
+    (path, that other's path). Only the other was opened and searched for signs; of the copy stands here only what it
+    shows more, because of its names.
     """
 
     members: tuple[Member, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import struct
 import uuid
@@ -10,7 +11,7 @@ from collections.abc import Callable
 
 import pikepdf
 
-from tests.corpus.building import PROGRAM, Family, carrying, letter
+from tests.corpus.building import PROGRAM, Family, attached, carrying, letter, mixed, text
 from tests.corpus.case import NOT_VERIFIED, Expect
 from tests.corpus.formats import attached_file, compound, libarchive_file, vba_project, zip_file
 
@@ -228,6 +229,40 @@ _add(
     compound({"Workbook": bytes(5000), "_VBA_PROJECT_CUR/VBA/dir": b"", "_VBA_PROJECT_CUR/PROJECT": b"Name=x"}),
     "macro",
     "a.xls",
+)
+
+_TABLE = b"name,sum\r\nx,\"=cmd|'/c calc'!A1\"\r\n"
+_DDE = Expect(frozenset(), sign="unpack: dde: ")
+_EXCEL = "Excel takes a text for a table by its name"
+_add("csv", "a cell that starts a program", _EXCEL, _TABLE, "unpack: dde: ", "a.csv")
+_family.add(
+    "csv-copy",
+    "the same table twice, and the first time it is not called a table",
+    _EXCEL,
+    mixed(text(), attached(_TABLE, b"a.bin"), attached(_TABLE, b"a.csv")),
+    _DDE,
+)
+_family.add(
+    "csv-copy-in-zip",
+    "the same table as a text for everybody, and in a zip as a table",
+    _EXCEL,
+    mixed(text(), attached(_TABLE, b"a.bin"), attached(zip_file({"a.csv": _TABLE}), b"a.zip")),
+    _DDE,
+)
+_family.add(
+    "csv-copy-in-gz",
+    "the same gzip twice, the table in it by its second name only",
+    _EXCEL,
+    mixed(text(), *(attached(gzip.compress(_TABLE, mtime=0), name) for name in (b"a.bin.gz", b"a.csv.gz"))),
+    _DDE,
+)
+_add(
+    "csv-picture",
+    "a table that begins as a picture does",
+    NOT_VERIFIED,
+    b"GIF8\x01\r\n=cmd|'/c calc'!A1\r\n",
+    "unpack: dde: ",
+    "a.csv",
 )
 
 CASES = tuple(_family.cases)

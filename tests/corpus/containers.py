@@ -233,6 +233,19 @@ _add(
     zip_of(Entry(b"a.txt", TEXT, extra=_unicode)),
     BANNED,
 )
+_add(
+    "zip-unicode-extra-twice",
+    "two such fields, the name of a program in the second",
+    NOT_VERIFIED,
+    zip_of(Entry(b"a.txt", TEXT, extra=_unicode.replace(b"run.exe", b"bbb.txt") + _unicode)),
+)
+_add(
+    "zip-local-name-unreadable",
+    "only the local header has the name of a program, and a method that nobody knows",
+    NOT_VERIFIED,
+    zip_of(Entry(b"a.txt", TEXT, local_name=b"run.exe", local_method=0x51)),
+    BANNED_AND_UNCHECKED,
+)
 _add("zip-bzip2", "bzip2 in a zip", "7-Zip and WinRAR", zip_file(_HIDDEN, zipfile.ZIP_BZIP2))
 _add("zip-lzma", "LZMA in a zip", "7-Zip and WinRAR", zip_file(_HIDDEN, zipfile.ZIP_LZMA))
 _add(
@@ -405,6 +418,26 @@ _named_gz = io.BytesIO()
 with gzip.GzipFile("run.exe", "wb", fileobj=_named_gz, mtime=0) as _file:
     _file.write(TEXT)
 _add("gz-name", "the name of a program in the gzip header", "gunzip -N, 7-Zip", _named_gz.getvalue())
+_add(
+    "gz-twice",
+    "compressed twice, the program by its name only",
+    "programs that undo one compression after the other",
+    gzip.compress(gzip.compress(TEXT, mtime=0), mtime=0),
+    file_name="run.exe.gz.gz",
+)
+_same_gz = gzip.compress(TEXT, mtime=0)
+_family.add(
+    "gz-second-name",
+    "the same gzip twice; by its second name it holds a program",
+    STANDARD,
+    mixed(text(), attached(_same_gz, b"a.txt.gz"), attached(_same_gz, b"run.exe.gz")),
+)
+_family.add(
+    "gz-second-name-in-zip",
+    "the same gzip by itself and in a zip, where its name is that of a program's",
+    STANDARD,
+    mixed(text(), attached(_same_gz, b"a.txt.gz"), attached(zip_file({"run.exe.gz": _same_gz}), b"a.zip")),
+)
 _add("bz2", "bzip2", STANDARD, bz2.compress(PROGRAM))
 _add("xz", "xz", STANDARD, lzma.compress(PROGRAM))
 _add("lzma", "lzma alone", STANDARD, lzma.compress(PROGRAM, lzma.FORMAT_ALONE))
@@ -441,6 +474,13 @@ _add(
 _add("szdd", "a file that old Windows compressed", "expand.exe", szdd(PROGRAM))
 _add("tnef", "a winmail.dat", "Outlook", tnef(b"photo.jpg", PROGRAM), file_name="winmail.dat")
 _add("tnef-name", "a winmail.dat, by the name", "Outlook", tnef(b"run.exe", TEXT), file_name="winmail.dat")
+_add(
+    "tnef-two-names",
+    "two names in a winmail.dat, of which one seems to be the other cut short",
+    NOT_VERIFIED,
+    tnef(b"run.exetxt", TEXT, b"run.exe"),
+    file_name="winmail.dat",
+)
 _add("tnef-called-doc", "TNEF under another name", NOT_VERIFIED, tnef(b"photo.jpg", PROGRAM), file_name="a.doc")
 _add("uu-in-zip", "a uuencoded program in a zip", "7-Zip and WinZip open .uue", zip_file({"a.uue": uu(PROGRAM)}))
 _add("hqx-in-zip", "a BinHex program in a zip", "StuffIt", zip_file({"a.hqx": binhex(PROGRAM, b"photo.jpg")}))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 
-from tests.corpus.building import TEXT, Family, b64, entity, mixed, text
-from tests.corpus.case import NOT_VERIFIED, STANDARD, TOLERANT
+from tests.corpus.building import TEXT, Family, b64, carrying, entity, mixed, text
+from tests.corpus.case import NOT_VERIFIED, STANDARD, TOLERANT, UNCHECKED
+from tests.corpus.formats import zip_file
 
 _family = Family("file-names")
 _add = _family.add
@@ -214,6 +215,33 @@ _add(
     "the name is behind 150 other parameters",
     NOT_VERIFIED,
     _named(b"".join(b"; x%d=y" % number for number in range(150)) + b"; filename=run.exe"),
+)
+_add(
+    "many-names",
+    "the last of fifty names, in a message within an archive",
+    NOT_VERIFIED,
+    carrying(
+        zip_file({"a.eml": _named(b"".join(b"; filename=%d.txt" % n for n in range(49)) + b"; filename=run.exe")}),
+        "a.zip",
+    ),
+)
+_add(
+    "too-many-names",
+    "the name is behind more names than are looked at, though not more parameters",
+    NOT_VERIFIED,
+    _named(b'; filename="\\a.txt"' * 120 + b"; filename=run.exe"),
+    UNCHECKED,
+)
+_add(
+    "too-many-encoded-parameters",
+    "the name is behind 300 other parameters, in a field that is encoded as a whole",
+    NOT_VERIFIED,
+    _named(b"").replace(
+        b"attachment",
+        b"=?us-ascii?B?%s?="
+        % base64.b64encode(b"attachment" + b"".join(b"; x%d=y" % n for n in range(300)) + b"; filename=run.exe"),
+    ),
+    UNCHECKED,
 )
 
 CASES = tuple(_family.cases)

@@ -227,8 +227,8 @@ def szdd(content: bytes) -> bytes:
     return b"SZDD\x88\xf0\x27\x33Ae" + struct.pack("<I", len(content)) + packed
 
 
-def tnef(name: bytes, content: bytes) -> bytes:
-    """A winmail.dat with one attachment (MS-OXTNEF)."""
+def tnef(name: bytes, content: bytes, *others: bytes) -> bytes:
+    """A winmail.dat with one attachment (MS-OXTNEF). others: further names of it."""
 
     def attribute(level: int, number: int, data: bytes) -> bytes:
         return struct.pack("<BII", level, number, len(data)) + data + struct.pack("<H", sum(data) & 0xFFFF)
@@ -239,7 +239,7 @@ def tnef(name: bytes, content: bytes) -> bytes:
         + attribute(1, 0x00069007, struct.pack("<II", 1252, 0))
         + attribute(1, 0x00078008, b"IPM.Microsoft Mail.Note\0")
         + attribute(2, 0x00069002, struct.pack("<HIHHI", 1, 0xFFFFFFFF, 0x20, 0x20, 0))
-        + attribute(2, 0x00018010, name + b"\0")
+        + b"".join(attribute(2, 0x00018010, each + b"\0") for each in (name, *others))
         + attribute(2, 0x0006800F, content)
     )
 

@@ -44,6 +44,19 @@ class Toy:
         with sink.member("given.txt") as writer:
             writer.write(content.replace("\\n", "\n").encode())
 
+    def do_stream(self, content: str, sink: Sink) -> None:
+        with sink.stream() as writer:
+            writer.write(content.encode())
+
+    def do_itself(self, times: str, sink: Sink) -> None:
+        with sink.stream() as writer:
+            writer.write(f"do:itself {times}".encode())
+
+    def do_names(self, count: str, sink: Sink) -> None:
+        """A member with so many long names, each character of which takes twelve in JSON."""
+        with sink.member(*(f"{number}-{chr(0x1F600) * 1500}.txt" for number in range(int(count)))) as writer:
+            writer.write(b"x")
+
     def do_large(self, size: str, sink: Sink) -> None:
         with sink.member("large.bin") as writer:
             for _ in range(int(size) // 100_000):
@@ -155,6 +168,20 @@ def _open_descriptors() -> Iterator[int]:
             yield number
 
 
+def _names_without_end(channel: socket.socket) -> None:
+    wire.send(channel, {"member": "1/1", "names": [], "file": 0, "offset": 0, "size": 0})
+    for number in range(201):
+        wire.send(channel, {"also": "1/1", "names": [str(number)]})
+    wire.send(channel, {"done": True})
+
+
+def _names_of_another(channel: socket.socket) -> None:
+    wire.send(channel, {"member": "1/1", "names": ["a"]})
+    wire.send(channel, {"member": "1/2", "names": ["b"]})
+    wire.send(channel, {"also": "1/1", "names": ["c"]})
+    wire.send(channel, {"done": True})
+
+
 def _garbage(channel: socket.socket) -> None:
     channel.send(b"\xff\xfe garbage")
 
@@ -203,6 +230,8 @@ _SAID = {
     "files": _flood_of_files,
     "flood": _flood,
     "types": _wrong_types,
+    "names": _names_without_end,
+    "other names": _names_of_another,
 }
 
 

@@ -75,6 +75,32 @@ async def test_members_come_back(box: Box) -> None:
         assert not result.findings
 
 
+async def test_all_names_of_a_member_come_back(box: Box) -> None:
+    with await run(box, "names 200") as result:
+        (member,) = result.members
+        assert [name.partition("-")[0] for name in member.names] == [str(number) for number in range(200)]
+        assert {len(name) for name in member.names} == {1000}
+        assert all(name.endswith(".txt") for name in member.names)
+        assert not member.more_names
+        assert not result.findings
+
+
+async def test_more_names_than_are_told_leave_the_member_unchecked(box: Box) -> None:
+    with await run(box, "names 201", "give x") as result:
+        assert [len(member.names) for member in result.members] == [200, 1]
+        assert [member.more_names for member in result.members] == [True, False]
+        assert result.unchecked == (("1/1", "more names than are told"),)
+
+
+async def test_the_first_name_of_each_member_is_told_whatever_the_others_cost(box: Box) -> None:
+    with await run(box, *["names 200"] * 22, "give x") as result:
+        assert not result.failed, result.failed
+        counts = [len(member.names) for member in result.members]
+        assert counts[:20] == [200] * 20
+        assert counts[21:] == [1, 1]
+        assert [member.more_names for member in result.members] == [count < 200 for count in counts[:22]] + [False]
+
+
 async def test_passwords_get_there(box: Box) -> None:
     with await box.unpack([Job(b"do:passwords")], 1000, ("one", "infected")) as result:
         assert result.members[0].content() == b"one infected"
@@ -93,6 +119,8 @@ FATAL = {
     "many files": "say files",
     "no end of remarks": "say flood",
     "wrong types": "say types",
+    "names without end": "say names",
+    "names of what was told before": "say other names",
 }
 
 

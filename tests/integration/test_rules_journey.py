@@ -106,9 +106,9 @@ async def test_edits_and_marks(rules: config.Config, tmp_path: Path, caplog: pyt
     with caplog.at_level(logging.WARNING, "contentfilter"):
         async with journey(tmp_path, inspectors=worker.inspectors_for(rules), policies=policies) as way:
             await way.lmtp("bob", content=message)
-            (one,) = way.hop.delivered
-    assert one.rcpt_tos == ["bob@x.example", "archive@x.example"]
-    assert one.rcpt_parameters[1] == ["NOTIFY=NEVER"]
+            one, added = way.hop.delivered
+    assert (one.rcpt_tos, added.rcpt_tos) == (["bob@x.example"], ["archive@x.example"])
+    assert added.rcpt_parameters[0] == ["NOTIFY=NEVER"]
     assert b"X-Originating-IP" not in one.content
     assert b"\r\nX-Kind: news\r\nList-Id: <news>\r\n" in one.content
     assert b"tests=[LOCAL_URGENT=4.5]" in one.content

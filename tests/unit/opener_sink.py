@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from contentfilter import filetype
+from contentfilter.unpack.naming import stream_names
 from contentfilter.unpack.opener import Kind, NotThisError, Opener, OverBudgetError, UnpackError
 from contentfilter.unpack.openers import OPENERS
 
@@ -19,6 +20,7 @@ from contentfilter.unpack.openers import OPENERS
 class Member:
     name: str
     reading: str
+    others: tuple[str, ...] = ()
     content: bytearray = field(default_factory=bytearray)
     closed: bool = False
 
@@ -44,8 +46,15 @@ class Writing:
 
 
 class KeepingSink:
-    def __init__(self, directory: Path, passwords: tuple[str, ...] = (), room: int = 8_000_000, parts: int = 3000):
-        self.directory, self.passwords = directory, passwords
+    def __init__(
+        self,
+        directory: Path,
+        passwords: tuple[str, ...] = (),
+        room: int = 8_000_000,
+        parts: int = 3000,
+        names: tuple[str, ...] = (),
+    ):
+        self.directory, self.passwords, self.names = directory, passwords, names
         self.room, self.parts = room, parts
         self.members: list[Member] = []
         self.without_content: list[tuple[str, str]] = []
@@ -58,13 +67,17 @@ class KeepingSink:
         if self.room < 0:
             raise OverBudgetError("bytes")
 
-    def member(self, name: str, *, reading: str = "") -> Writing:
-        assert len(name) <= 1024
-        name.encode()  # no lone surrogates
+    def member(self, *names: str, reading: str = "") -> Writing:
+        for name in names:
+            assert len(name) <= 1024
+            name.encode()  # no lone surrogates
         if len(self.members) >= self.parts:
             raise OverBudgetError("parts")
-        self.members.append(Member(name, reading))
+        self.members.append(Member(names[0], reading, names[1:]))
         return Writing(self, self.members[-1])
+
+    def stream(self) -> Writing:
+        return self.member(*(stream_names(self.names) or ("content",)))
 
     def listed(self, name: str, why: str) -> None:
         self.without_content.append((name, why))
@@ -79,13 +92,13 @@ class KeepingSink:
 
     @property
     def readings(self) -> set[tuple[str, bytes]]:
-        """(name, content) in every reading."""
-        return {(member.name, bytes(member.content)) for member in self.members}
+        """(name, content) by every name and in every reading."""
+        return {(name, bytes(one.content)) for one in self.members for name in (one.name, *one.others)}
 
 
 def kind_of(content: bytes, names: tuple[str, ...] = ("attachment",)) -> Kind:
     head = content[: filetype.SAMPLE]
-    return Kind(filetype.detect(head), head, names, "", content[-filetype.SAMPLE :])
+    return Kind(filetype.detect(head), head, names, content[-filetype.SAMPLE :])
 
 
 @contextmanager
@@ -107,7 +120,7 @@ def unpack(
 ) -> KeepingSink:
     """All openers in their order, as the contract says; the directory must be empty after each."""
     with tempfile.TemporaryDirectory() as directory, opened(content) as file:
-        sink = KeepingSink(Path(directory), passwords, room)
+        sink = KeepingSink(Path(directory), passwords, room, names=names)
         kind, done = kind_of(content, names), False
         for opener in (only,) if only else OPENERS:
             if (opener.exclusive and done) or not opener.accepts(kind):

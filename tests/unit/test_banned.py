@@ -114,6 +114,13 @@ async def test_names(name: bytes, rule: str | None) -> None:
     assert await findings(attached(name)) == wanted
 
 
+@pytest.mark.parametrize("behind", [".x" * 10, ".x" * 60, ".x" * 100, ".txt", " " * 200 + ".txt"])
+@pytest.mark.parametrize("before", [124, 251])
+def test_a_name_that_some_system_cuts_ends_in_what_is_left(before: int, behind: str) -> None:
+    name = "a" * before + ".exe" + behind
+    assert "a" * before + ".exe" in plain_names(name)
+
+
 @pytest.mark.parametrize(
     "name", [b"a.{00020900-0000-0000-C000-000000000046}", b"a.txt.{3050f4d8-98b5-11cf-bb82-00aa00bdce0b}"]
 )

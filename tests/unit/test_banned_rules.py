@@ -164,9 +164,9 @@ ATTACKS = {
     "a stream's name": (ALLOW_TXT, subject(attached(b"a.exe:b.txt")), ["1"]),
     "a name with NUL": (ALLOW_TXT, subject(b"\r\nx", member("1/1", "a.exe\0.txt")), ["1/1"]),
     "two names of a member": (ALLOW_TXT, subject(b"\r\nx", member("1/1", "a.txt", "a.exe")), ["1/1"]),
-    "as many names as a helper tells": (
+    "more names than a helper tells": (
         ALLOW_TXT,
-        subject(b"\r\nx", member("1/1", *(f"{n}.txt" for n in range(16)), detected="application/x-dosexec")),
+        subject(b"\r\nx", replace(member("1/1", "a.txt", declared="application/x-dosexec"), more_names=True)),
         ["1/1"],
     ),
     "a program called text": (ALLOW_TXT, subject(attached(b"a.txt", windows_program())), ["1"]),

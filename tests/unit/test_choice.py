@@ -32,6 +32,7 @@ GOES = {
     "pdf that says it is text": (b"%PDF-1.4\n" + bytes(range(256)), "Content-Type: text/plain"),
     "picture with a zip behind it": (PNG + b"PK\x03\x04" + bytes(50), "Content-Type: image/png"),
     "picture with a program in it": (PNG + b"This program cannot be run in DOS mode", "Content-Type: image/png"),
+    "table that begins as a picture": (b"GIF8\x01\n=cmd|'/c calc'!A1", 'Content-Type: image/gif; name="a.csv"'),
     "html with a script": (b"<html><sCript>x()</script></html>", "Content-Type: text/html"),
     "html with data": (b'<html><a href="data:application/zip;base64,xxx">x</a></html>', "Content-Type: text/html"),
     "text as an attachment": (b"[InternetShortcut]\nURL=file://x", 'Content-Type: text/plain; name="x.url"'),

@@ -258,6 +258,7 @@ def test_shadow_passes_everything_unmarked_and_says_what_would_have_been_done() 
         ([], {"next_hop": "unix:/x"}, Route(next_hop="unix:/x")),
         ([VIRUS], {"next_hop": "unix:/x"}, Route(next_hop="unix:/x")),
         ([rule("REDIRECT", "a@b.example"), rule("REDIRECT", "c@d.example")], {}, Route(redirect="c@d.example")),
+        ([rule("REDIRECT", "a@b.example")], {"next_hop": "unix:/x"}, Route(redirect="a@b.example")),
         (
             [rule("REDIRECT", "a@b.example"), spam(6.5)],
             {"addr_extension_spam": "spam"},

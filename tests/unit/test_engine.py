@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
@@ -11,8 +14,10 @@ from typing import BinaryIO
 import pytest
 
 from contentfilter.unpack.budget import DEFAULT_BUDGET, Budget, Meter
-from contentfilter.unpack.engine import Described, Engine, Sign, Source
-from contentfilter.unpack.opener import Kind
+from contentfilter.unpack.engine import Described, Engine, Look, Sign, Source
+from contentfilter.unpack.opener import COPY, Kind, Opener
+from contentfilter.unpack.openers import OPENERS
+from contentfilter.unpack.signs import look as real_look
 from contentfilter.unpack.store import Place, Store
 from tests.fakes.helper import Toy
 
@@ -59,11 +64,24 @@ def look(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
 
 def opened(content: str | bytes, directory: Path, *, budget: Budget = DEFAULT_BUDGET, openers: int = 1) -> Seen:
     data = content if isinstance(content, bytes) else content.encode()
+    return opened_all([((), data)], directory, budget=budget, openers=(Toy(), Other())[:openers], look=look)
+
+
+def opened_all(
+    contents: Sequence[tuple[tuple[str, ...], bytes]],
+    directory: Path,
+    *,
+    budget: Budget = DEFAULT_BUDGET,
+    openers: Sequence[Opener] = OPENERS,
+    look: Look = real_look,
+) -> Seen:
+    """Contents with their names; the first has the path "1"."""
     sources, store = Store(), Store()
     seen = Seen(store)
-    engine = Engine((Toy(), Other())[:openers], look, Meter(budget, len(data)), seen, store, directory)
+    engine = Engine(openers, look, Meter(budget, sum(len(data) for _, data in contents)), seen, store, directory)
+    given = [Source(str(number), sources.add(data), names) for number, (names, data) in enumerate(contents, 1)]
     try:
-        engine.run(sources, [Source("1", sources.add(data))])
+        engine.run(sources, given)
     finally:
         sources.close()
         store.close()
@@ -156,3 +174,95 @@ def test_a_message_in_a_container_is_taken_apart(tmp_path: Path) -> None:
     names = {path: member.names for path, (member, _) in seen.members.items()}
     assert names == {"1/1": (), "1/2": ("x.exe",), "1/2/1": ("given.txt",)}
     assert seen.members["1/2/1"][1] == b"inside"
+
+
+TABLE = b"name,sum\r\nx,\"=cmd|'/c calc'!A1\"\r\n"
+MACRO_SHEET = b'<?xml version="1.0"?><worksheet><a/></worksheet>'
+
+
+def zipped(**files: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("__", "/"), content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("contents", "signs"),
+    [
+        ([("x.bin", TABLE), ("x.csv", TABLE)], [("2", "dde")]),
+        ([("x.csv", TABLE), ("x.bin", TABLE)], [("1", "dde")]),
+        ([("x.csv", TABLE), ("y.csv", TABLE), ("z.slk", TABLE)], [("1", "dde")]),
+        ([("x.bin", TABLE), ("a.zip", zipped(**{"x.csv": TABLE}))], [("2/1", "dde")]),
+        ([("a.zip", zipped(**{"x.bin": TABLE, "x.csv": TABLE}))], [("1/2", "dde")]),
+        ([("x.bin", TABLE), ("x.csv.gz", gzip.compress(TABLE))], [("2/1", "dde")]),
+        ([("a.xml", MACRO_SHEET), ("a.xlsx", zipped(xl__macrosheets__s=MACRO_SHEET))], [("2/1", "xlm-macro")]),
+    ],
+)
+def test_a_sign_that_goes_by_the_name_is_seen_in_the_copy(
+    tmp_path: Path, contents: list[tuple[str, bytes]], signs: list[tuple[str, str]]
+) -> None:
+    assert opened_all([((name,), data) for name, data in contents], tmp_path).problems == signs
+
+
+def test_copies_are_looked_at_no_more_often_than_their_names_ask_for(tmp_path: Path) -> None:
+    asked = []
+
+    def counting(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
+        asked.append(kind.names)
+        return real_look(file, kind)
+
+    contents = [((f"{number}.{ending}",), TABLE) for number in range(50) for ending in ("bin", "csv", "tsv", "exe")]
+    assert opened_all(contents, tmp_path, look=counting).problems == [("2", "dde")]
+    assert asked == [("0.bin",), ("0.csv",)]
+
+
+def test_what_a_stream_holds_has_a_name_by_each_name_of_the_stream(tmp_path: Path) -> None:
+    stream = gzip.compress(b"harmless text")
+    seen = opened_all([(("a.txt.gz", "b.js.gz. "), stream), (("a.txt.gz",), stream), (("c.exe.gz",), stream)], tmp_path)
+    assert {path: (member.names, member.why) for path, (member, _) in seen.members.items()} == {
+        "1/1": (("a.txt", "b.js"), ""),
+        "3/1": (("c.exe",), COPY),
+    }
+    assert seen.members["3/1"][0].media_type == seen.members["1/1"][0].media_type
+    assert seen.copies == [("2", "1"), ("3", "1"), ("3/1", "1/1")]
+    assert not seen.problems
+
+
+def test_the_names_of_a_stream_go_through_streams_and_to_signs(tmp_path: Path) -> None:
+    stream = gzip.compress(gzip.compress(TABLE))
+    seen = opened_all([(("a.bin.gz.gz",), stream), (("a.csv.gz.gz",), stream)], tmp_path)
+    names = {path: member.names for path, (member, _) in seen.members.items()}
+    assert names == {"1/1": ("a.bin.gz", "a.bin"), "2/1": ("a.csv.gz", "a.csv")}
+    assert seen.problems == [("2/1", "dde")]
+
+
+def test_a_container_is_opened_once_whatever_it_is_called(tmp_path: Path) -> None:
+    contents = [((f"{number}.zip",), b"do:give x") for number in range(5)]
+    assert list(opened_all(contents, tmp_path, openers=(Toy(),)).members) == ["1/1"]
+
+
+def test_a_stream_of_itself_ends_with_its_endings(tmp_path: Path) -> None:
+    seen = opened_all([(("a.gz.xz",), b"do:itself 1"), (("b.gz",), b"do:itself 1")], tmp_path, openers=(Toy(),))
+    names = {path: member.names for path, (member, _) in seen.members.items()}
+    assert names == {"1/1": ("a.gz", "a"), "2/1": ("b",)}
+    assert seen.copies == [("2", "1"), ("1/1", "1"), ("2/1", "1")]
+    assert not seen.limits
+
+
+def test_a_further_name_is_no_deeper_than_what_bears_it(tmp_path: Path) -> None:
+    inner = "do:stream x"
+    contents = [(("a.gz",), inner.encode()), (("b",), f"do:give {inner}".encode())]
+    names = {"1/1": ("a",), "2/1": ("given.txt",), "2/1/1": ("given.txt",)}
+    seen = opened_all(contents, tmp_path, openers=(Toy(),))
+    assert {path: member.names for path, (member, _) in seen.members.items()} == names
+    cut = opened_all(contents, tmp_path, openers=(Toy(),), budget=Budget(depth=1))
+    assert cut.limits == ["unpack_depth"]
+
+
+def test_each_further_name_of_a_stream_costs_a_part_and_no_bytes(tmp_path: Path) -> None:
+    stream = gzip.compress(bytes(90_000))
+    contents = [((f"{number}.gz",), stream) for number in range(30)]
+    assert not opened_all(contents, tmp_path, budget=Budget(least=100_000, ratio=0)).limits
+    assert opened_all(contents, tmp_path, budget=Budget(parts=10)).limits == ["unpack_parts"]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contentfilter.basis import Basis
-from contentfilter.counterfactual import MOST_CHANGES, Change, changes, exact, fares_otherwise
 from contentfilter.decision import Evidence, OnFailure, decide
-from contentfilter.explanation import Explanation, explain
+from contentfilter.explain.basis import Basis
+from contentfilter.explain.counterfactual import MOST_CHANGES, Change, changes, exact, fares_otherwise
+from contentfilter.explain.explanation import Explanation, explain
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.policy.entry import Effective, Entry, merged
 from contentfilter.policy.lists import Effect, ListEntry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import math
 
 import pytest
 from hypothesis import example, given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from contentfilter.envelope import Envelope, Peer, Protocol, Recipient
 from contentfilter.fields import edits_for, hops, own_marks, received_field
 from contentfilter.finding import Test
-from contentfilter.message import Message
+from contentfilter.message import Message, Replacement
 from contentfilter.mime import parse_header
 from contentfilter.verdict import Marking, SpamMark
 
@@ -128,7 +129,8 @@ def test_a_long_list_of_tests_is_folded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("score", "level"), [(0.9, None), (-5.0, None), (1.0, "*"), (7.9, "*" * 7), (999.0, "*" * 64), (1e9, "*" * 64)]
+    ("score", "level"),
+    [(0.9, None), (-5.0, None), (1.0, "*"), (7.9, "*" * 7), (999.0, "*" * 64), (1e9, "*" * 64), (math.inf, "*" * 64)],
 )
 def test_spam_level(score: float, level: str | None) -> None:
     got = edited(b"\r\n", Marking(spam=SpamMark(score, -999, 6.2, flagged=False)))
@@ -200,3 +202,45 @@ def test_own_marks_and_hops() -> None:
     other = received_field(envelope, envelope.recipients, "abc", "other.example.org")
     header = parse_header(mine + other + b"Received: from a by b\r\n" + mine + b"\r\n" + mine)
     assert (own_marks(header, HOST), hops(header)) == (2, 4)
+
+
+OWN_MARK = b"Received: from a\r\n\tby mx.example.org (contentfilter) with LMTP id x; y\r\n"
+
+
+@pytest.mark.parametrize(
+    ("removed", "stays"),
+    [
+        (b"Received: from a by b.example; y\r\n", False),
+        (OWN_MARK, True),
+        # What is ours is removed for everybody, whatever a rule makes of it.
+        (b"X-Spam-Flag: NO\r\n", False),
+    ],
+)
+@pytest.mark.parametrize("text", [b"", b"X-Other: 1\r\n"])
+def test_a_rule_changes_neither_our_mark_nor_our_fields(removed: bytes, stays: bool, text: bytes) -> None:
+    raw = b"From: a@b\r\n" + removed + b"Subject: s\r\n\r\nbody\r\n"
+    start = raw.index(removed)
+    edit = Replacement(start, start + len(removed), text)
+    ours = removed.startswith(b"X-Spam")
+    left = removed if stays else b"" if ours else text
+    assert edited(raw, Marking(edits=(edit,))) == RECEIVED + b"From: a@b\r\n" + left + b"Subject: s\r\n\r\nbody\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "tagged"),
+    [
+        (b"Subject: bye\r\n", b"Subject: [S] bye\r\n"),
+        (b"subject:  =?utf-8?q?bye?=\r\n", b"subject: [S] =?utf-8?q?bye?=\r\n"),
+    ],
+)
+def test_a_subject_that_a_rule_wrote_is_tagged(text: bytes, tagged: bytes) -> None:
+    raw = b"From: a@b\r\nSubject: hi\r\n\r\nbody\r\n"
+    edit = Replacement(11, 24, text)
+    got = edited(raw, Marking(edits=(edit,), subject_tag="[S] "))
+    assert got == RECEIVED + b"From: a@b\r\n" + tagged + b"\r\nbody\r\n"
+
+
+def test_a_subject_that_a_rule_took_away_comes_back_as_the_tag() -> None:
+    raw = b"From: a@b\r\nSubject: hi\r\n\r\nbody\r\n"
+    got = edited(raw, Marking(edits=(Replacement(11, 24),), subject_tag="[S] "))
+    assert got == b"Subject: [S]\r\n" + RECEIVED + b"From: a@b\r\n\r\nbody\r\n"

@@ -166,7 +166,9 @@ def test_what_a_later_version_wrote_is_read_as_far_as_it_is_known() -> None:
     assert Handled.from_line(json.dumps(values).encode()).groups[0].effective == effective()
 
 
-@pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"null", b"7", b'{"id": 1}', b"\xff", b'{"entries":[{}]}'])
+@pytest.mark.parametrize(
+    "line", [b"", b"{}", b"[]", b"null", b"7", b'{"id": 1}', b"\xff", b'{"entries":[{}]}', b"[" * 100_000]
+)
 def test_what_is_no_line_of_ours_is_a_value_error(line: bytes) -> None:
     with pytest.raises(ValueError, match=r".*"):
         Handled.from_line(line)

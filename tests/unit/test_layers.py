@@ -13,14 +13,16 @@ FROM_THE_TOP = """
 contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
 contentfilter.mail_id contentfilter.endpoint contentfilter.address contentfilter.domains
-contentfilter.printable contentfilter.folding contentfilter.message contentfilter.finding contentfilter.verdict
+contentfilter.printable contentfilter.marks contentfilter.folding
+contentfilter.message contentfilter.finding contentfilter.verdict
 contentfilter.mime contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text
 contentfilter.rules
 contentfilter.unpack
 contentfilter.policy contentfilter.inspectors
 contentfilter.score contentfilter.decision contentfilter.outcome contentfilter.fields contentfilter.config
-contentfilter.stored contentfilter.basis contentfilter.counterfactual contentfilter.explanation
+contentfilter.stored contentfilter.explain
+contentfilter.explain.basis contentfilter.explain.counterfactual contentfilter.explain.explanation
 contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.routes
 contentfilter.delivery_report contentfilter.maillog
 quarantine
@@ -29,8 +31,9 @@ contentfilter.handled contentfilter.history
 contentfilter.pipeline
 contentfilter.daemon contentfilter.worker contentfilter.diagnosis contentfilter.policy_doctor contentfilter.doctor
 contentfilter.dump contentfilter.presentation
-contentfilter.hindsight contentfilter.explanation_view contentfilter.replay contentfilter.replay_view
-contentfilter.past_commands
+contentfilter.explain.hindsight contentfilter.explain.view
+contentfilter.explain.replay contentfilter.explain.replay_view
+contentfilter.commands.past
 contentfilter.command contentfilter.commands
 contentfilter.cli quarantine.cli
 contentfilter.__main__ quarantine.__main__
@@ -45,8 +48,8 @@ PURE = (
     *("contentfilter.inspectors.banned_", "contentfilter.policy.settings", "contentfilter.policy.lists"),
     *("contentfilter.policy.banks", "contentfilter.policy.forms", "contentfilter.policy.exchange"),
     *("contentfilter.policy.describe", "contentfilter.policy.explained"),
-    *("contentfilter.stored", "contentfilter.basis"),
-    *("contentfilter.counterfactual", "contentfilter.explanation"),
+    *("contentfilter.stored", "contentfilter.explain.basis"),
+    *("contentfilter.explain.counterfactual", "contentfilter.explain.explanation"),
 )
 IO = {"asyncio", "socket", "subprocess", "selectors", "ssl", "multiprocessing", "threading"}
 

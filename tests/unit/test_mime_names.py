@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,3 +105,33 @@ def test_parameters_are_limited() -> None:
 def test_names_of_anything_do_not_raise(pieces: list[bytes]) -> None:
     for name in names_of(b"Content-Disposition: a; filename" + b"".join(pieces)):
         assert name.encode("utf-8")
+
+
+def _encoded(value: bytes) -> bytes:
+    return b"=?us-ascii?B?" + base64.b64encode(value) + b"?="
+
+
+MANY = b"".join(b"; x%d=y" % number for number in range(200))
+
+
+@pytest.mark.parametrize(
+    ("fields", "exceeded"),
+    [
+        ([b"attachment; filename=a.txt" + MANY], True),
+        ([b"attachment; filename=a.txt; name=b.txt"] * 101 + [b"attachment; filename=run.exe"], True),
+        ([b'attachment; filename="a\\b"; name="a\\b"'] * 51 + [b"attachment; filename=run.exe"], True),
+        ([b"attachment" + b" filename=a.txt;" * 300 + b" filename=run.exe"], True),
+        ([b"attachment" + b" name=a.txt," * 300 + b" filename=run.exe"], False),
+        ([_encoded(b"attachment" + MANY + b"; filename=run.exe")], True),
+        ([b"attachment (=) " + b"; filename=a.txt (x)" * 101 + b"; filename=run.exe"], True),
+        ([b"attachment; filename=a.txt; name=b.txt"] * 20, False),
+        ([b"attachment; filename=" + b"=?us-ascii?q?" + b"=61" * 400 + b"?="], False),
+        ([b"attachment; filename=a.txt" + MANY[:600]], False),
+    ],
+)
+def test_where_names_are_left_out_it_is_said(fields: list[bytes], *, exceeded: bool) -> None:
+    lines = b"".join(b"Content-Disposition: " + field + b"\r\n" for field in fields)
+    tree = parse(b"From: a@b.example\r\n" + lines + b"\r\nx")
+    assert ("parameters" in tree.exceeded) == exceeded
+    seen = any(name.endswith("run.exe") for part in tree.parts for name in part.names)
+    assert seen or exceeded or not any(b"run.exe" in field for field in fields)

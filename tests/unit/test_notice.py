@@ -6,6 +6,7 @@ import asyncio
 import email
 import email.policy
 from collections.abc import Sequence
+from dataclasses import replace
 from email.message import EmailMessage
 
 import pytest
@@ -20,7 +21,7 @@ from contentfilter.message import Message
 from contentfilter.mime import parse
 from contentfilter.next_hop import Content
 from contentfilter.notice import MOST_NAMED, Notice, notices
-from contentfilter.notifier import MOST_PENDING, Notifier
+from contentfilter.notifier import AT_ONCE, MOST_PENDING, Notifier
 from contentfilter.outcome import Outcome
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.settings import Policy
@@ -77,6 +78,13 @@ def test_who_is_told(verdict: Verdict, settings: dict[str, object], recipients: 
     assert whom.count("r0@x.example") == recipients
     assert whom.count(ADMIN) == admins
     assert len(whom) == recipients + admins
+
+
+def test_the_administrator_is_told_before_many_recipients_are() -> None:
+    """Each has reasons and a notice of his own, and what is too many is dropped from the end."""
+    verdicts = [replace(WITHHELD, reasons=(f"virus: {at}",)) for at in range(3)]
+    sent = told(*verdicts, policy=Policy(virus_admin=ADMIN, warn_virus_recipient=True))
+    assert [one.recipients[0].address for one in sent] == [ADMIN, "r0@x.example", "r1@x.example", "r2@x.example"]
 
 
 def test_what_the_recipient_reads() -> None:
@@ -155,6 +163,27 @@ async def test_under_a_flood_notices_are_dropped_and_the_rest_is_sent(caplog: py
     way.go.set()
     await posting.close()
     assert way.sent == MOST_PENDING
+
+
+async def test_notices_leave_the_next_hop_room_for_mail() -> None:
+    class Counting(Way):
+        at_once = most = 0
+
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+        ) -> tuple[Reply, ...]:
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+            await asyncio.sleep(0)
+            self.at_once -= 1
+            return await super().send(envelope, recipients, content, size, via)
+
+    way = Counting()
+    way.go.set()
+    posting = Notifier(way)
+    posting.post("mailid", [NOTICE] * MOST_PENDING)
+    await posting.close()
+    assert (way.sent, way.most) == (MOST_PENDING, AT_ONCE)
 
 
 async def test_a_next_hop_that_hangs_is_not_waited_for(

@@ -68,7 +68,7 @@ def test_tnef() -> None:
         ("long näme.exe", BIG),
         ("SHORT~1.TXT", BIG),
     }
-    assert [member.reading for member in sink.members if member.name == "SHORT~1.TXT"] == ["tnef-other-name"]
+    assert [member.others for member in sink.members if member.name == "long näme.exe"] == [("SHORT~1.TXT",)]
     assert not sink.troubles
     assert not sink.errors
 
@@ -127,6 +127,7 @@ def test_outlook_message() -> None:
         ("body.txt", "body text".encode("utf-16-le")),
         ("body.rtf", RTF),
         ("outer ü.exe", PROGRAM),
+        ("OUTER~1.EXE", PROGRAM),
         ("nice.txt", PROGRAM),
         ("EVIL.EXE", PROGRAM),
         ("inner.exe", BIG),
@@ -139,6 +140,17 @@ def ole_package(name: bytes, data: bytes) -> bytes:
     body = struct.pack("<H", 2) + name + b"\0" + path + struct.pack("<LL", 3 << 16, len(path)) + path
     body += struct.pack("<L", len(data)) + data + bytes(2)
     return struct.pack("<L", len(body)) + body
+
+
+@pytest.mark.parametrize("place", ["label", "source", "temporary"])
+def test_each_name_of_a_package_counts(place: str) -> None:
+    told = {"label": b"a.pdf", "source": b"C:\\x\\a.pdf", "temporary": b"C:\\y\\a.pdf"}
+    told[place] = told[place].replace(b"a.pdf", b"run.exe")
+    label, source, temporary = (told[each] + b"\0" for each in ("label", "source", "temporary"))
+    inside = b"\2\0" + label + source + struct.pack("<HHI", 0, 3, len(temporary)) + temporary
+    names, content = package(bytes(4) + inside + struct.pack("<I", len(BIG)) + BIG)
+    assert sorted(names) == ["a.pdf", "run.exe"]
+    assert content == BIG
 
 
 def test_packages_in_office_files() -> None:

@@ -336,3 +336,35 @@ def test_entries_that_overlap_end_at_the_budget() -> None:
     kernel = b"\0\0\0\xff\xff" * 100_000 + raw_deflate(b"x")
     sink = unpack(a_zip([local(b"a", kernel, b"")], [central(b"%d" % n, kernel, b"", 0) for n in range(2_000)]))
     assert any("overlap" in trouble for trouble in sink.troubles)
+
+
+def unicode_path(name: bytes, claimed: bytes) -> bytes:
+    """An extra field with another name (APPNOTE 4.6.9)."""
+    return struct.pack("<HHBL", 0x7075, 5 + len(claimed), 1, zlib.crc32(name)) + claimed
+
+
+def test_each_of_several_unicode_names_counts() -> None:
+    extra = unicode_path(b"a.txt", b"a.txt") + unicode_path(b"a.txt", b"b.txt") + unicode_path(b"a.txt", b"run.exe")
+    sink = unpack(a_zip([local(b"a.txt", PACKED_GOOD, GOOD)], [central(b"a.txt", PACKED_GOOD, GOOD, 0, extra=extra)]))
+    assert sink.readings == {("a.txt", GOOD), ("b.txt", GOOD), ("run.exe", GOOD)}
+
+
+@pytest.mark.parametrize(
+    ("lie", "why"), [({"method": 0x51}, "unsupported"), ({"method": 12}, "damaged"), ({"flags": 1}, "encrypted")]
+)
+def test_a_name_is_told_even_if_its_header_gives_no_content(lie: dict[str, int], why: str) -> None:
+    locals_ = [local(b"run.exe", PACKED_GOOD, GOOD, **({"crc": 1} | lie))]
+    sink = unpack(a_zip(locals_, [central(b"a.txt", PACKED_GOOD, GOOD, 0)]))
+    assert sink.readings == {("a.txt", GOOD)}
+    assert sink.without_content == [("run.exe", why)]
+
+
+def test_each_name_of_an_entry_that_is_nowhere_is_told() -> None:
+    extra = unicode_path(b"a.txt", b"run.exe")
+    sink = unpack(
+        a_zip(
+            [local(b"b.txt", PACKED_GOOD, GOOD)],
+            [central(b"b.txt", PACKED_GOOD, GOOD, 0), central(b"a.txt", PACKED_GOOD, GOOD, 5, extra=extra)],
+        )
+    )
+    assert sink.without_content == [("a.txt", "damaged"), ("run.exe", "damaged")]

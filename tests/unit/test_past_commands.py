@@ -18,9 +18,9 @@ from contentfilter import config as configuration
 from contentfilter.cli import cli
 from contentfilter.decision import Evidence, decide
 from contentfilter.envelope import Client, Envelope, Recipient
+from contentfilter.explain.hindsight import of_record
 from contentfilter.finding import Finding, Kind, Test
 from contentfilter.handled import Group, Handled
-from contentfilter.hindsight import of_record
 from contentfilter.history import History
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message

@@ -5,27 +5,32 @@ from __future__ import annotations
 import asyncio
 import email
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
-from contentfilter import reply
-from contentfilter.decision import OnFailure
+from contentfilter import pipeline, reply
+from contentfilter.decision import OnFailure, decide
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, PolicyError
-from contentfilter.finding import Finding, Kind
+from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
 from contentfilter.inspectors import Inspector, Subject
+from contentfilter.intake.parameters import parse_rcpt
 from contentfilter.message import Message
-from contentfilter.mime import Limits
+from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import Content
 from contentfilter.pipeline import Pipeline, Site
 from contentfilter.policy.entry import Found
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
 from contentfilter.reply import Reply
-from contentfilter.verdict import Action, Category
+from contentfilter.routes import outgoing
+from contentfilter.unpack.unpacked import Unpacked
+from contentfilter.verdict import Action, Category, Route, Verdict
 from quarantine.record import Record, State
 from tests.journey import HOST, MESSAGE, Scripted, Unopened
 from tests.policies import entry, policies_of
@@ -360,3 +365,192 @@ async def test_in_smtp_the_log_says_what_was_told(caplog: pytest.LogCaptureFixtu
     assert "Blocked" not in caplog.text
     assert "quarantine:" not in caplog.text
     assert "Deferred INFECTED" in caplog.text
+
+
+async def test_verdicts_that_take_long_are_made_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header of two thousand fields that a rule removes, to as many recipients, is seconds of work."""
+    threads: list[int] = []
+
+    def noted(*args: Any, **more: Any) -> Verdict:
+        threads.append(threading.get_ident())
+        return decide(*args, **more)
+
+    monkeypatch.setattr(pipeline, "decide", noted)
+    hits = [
+        Finding(Kind.RULE, "rules", "x", rule=RuleHit(RuleAction.IGNORE, "x:1", start=at, end=at + 1))
+        for at in range(pipeline.DECIDE_IN_THREAD)
+    ]
+    it = made(Scripted("rules", findings=tuple(hits)), policies={"carol@x.example": Policy(bypass_rule_checks=True)})
+    assert await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL, FAR, BOB))) == (OK,) * 4
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
+
+
+async def test_what_was_opened_is_closed_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+
+    class Opened(Unpacked):
+        def close(self) -> None:
+            closed.append(True)
+
+    class Box:
+        async def open(self, tree: Tree, size: int) -> Unpacked:
+            return Opened()
+
+    def broken(*_: object, **more: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline, "decide", broken)
+    it = made()
+    it.pipeline._box = Box()
+    with pytest.raises(ZeroDivisionError):
+        await it.handle()
+    assert closed == [True]
+
+
+def asks(action: RuleAction, text: str) -> Scripted:
+    """The local rules, one of which hits and asks for this."""
+    return Scripted("rules", findings=(Finding(Kind.RULE, "rules", "x", rule=RuleHit(action, "x:1", text)),))
+
+
+LATER = Reply(451, "4.3.0", "later")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "answers", "copies"),
+    [
+        (Protocol.LMTP, {}, 1),
+        (Protocol.LMTP, {"carol@x.example": LATER}, 1),
+        (Protocol.LMTP, {"bob@x.example": LATER, "carol@x.example": LATER}, 0),
+        (Protocol.LMTP, {"bob@x.example": Reply(550, "5.1.1", "no"), "carol@x.example": LATER}, 0),
+        (Protocol.ESMTP, {}, 1),
+        (Protocol.ESMTP, {"carol@x.example": LATER}, 0),
+    ],
+)
+async def test_what_is_tried_again_adds_no_bcc_each_time(
+    protocol: Protocol, answers: dict[str, Reply], copies: int
+) -> None:
+    it = made(asks(RuleAction.BCC, "archive@x.example"), answers=answers)
+    await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL), protocol=protocol))
+    assert [rcpts for _, rcpts, _, _ in it.way.sent].count(["archive@x.example"]) == copies
+    assert it.way.sent[0][1] == ["bob@x.example", "carol@x.example"]
+
+
+async def test_a_bcc_that_does_not_end_changes_no_reply(caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(Way):
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+        ) -> tuple[Reply, ...]:
+            if recipients[0] != BOB:
+                await asyncio.Event().wait()
+            return await super().send(envelope, recipients, content, size, via)
+
+    it = made(asks(RuleAction.BCC, "archive@x.example"))
+    it.pipeline._site = replace(it.pipeline._site, send_timeout=0.05)
+    it.pipeline._delivery._way = Slow()
+    assert await it.handle() == (OK,)
+    assert "no BCC to <archive@x.example>" in caplog.text
+
+
+@pytest.mark.parametrize("first", [OK, LATER])
+async def test_groups_that_are_redirected_to_one_address_give_it_one_copy(first: Reply) -> None:
+    spam = Scripted("spamd", findings=(Finding(Kind.SPAM, "spamd", "spam score", score=5.0),))
+    it = made(
+        asks(RuleAction.REDIRECT, "help@x.example"),
+        spam,
+        policies={"carol@x.example": Policy(tag_level=1.0)},
+        answers={"help@x.example": first},
+    )
+    assert await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL))) == (first, first)
+    assert [rcpts for _, rcpts, _, _ in it.way.sent] == [["help@x.example"]] * (1 if first is OK else 2)
+
+
+async def test_a_mistake_while_sending_to_one_group_leaves_the_others_their_replies() -> None:
+    class Mistaken(Way):
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+        ) -> tuple[Reply, ...]:
+            if CAROL in recipients:
+                raise ZeroDivisionError
+            return await super().send(envelope, recipients, content, size, via)
+
+    it = made(
+        Scripted("spamd", findings=(Finding(Kind.SPAM, "spamd", "spam score", score=5.0),)),
+        policies={"carol@x.example": Policy(tag_level=1.0)},
+    )
+    it.pipeline._delivery._way = Mistaken()
+    assert await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL))) == (OK, reply.INTERNAL)
+
+
+async def test_a_notice_that_cannot_be_written_changes_no_reply(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline, "notices", broken)
+    assert await made().handle() == (OK,)
+    assert "unforeseen error while writing notices" in caplog.text
+
+
+async def test_a_redirect_tells_those_who_want_to_be_told_of_a_failure() -> None:
+    quiet = Recipient("carol@x.example", notify=("NEVER",))
+    it = made(asks(RuleAction.REDIRECT, "help@x.example"))
+    went: list[Recipient] = []
+
+    class Noting(Way):
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+        ) -> tuple[Reply, ...]:
+            went.extend(recipients)
+            return await super().send(envelope, recipients, content, size, via)
+
+    it.pipeline._delivery._way = Noting()
+    await it.handle(replace(ENVELOPE, recipients=(BOB, quiet)))
+    await it.handle(replace(ENVELOPE, recipients=(quiet, BOB)))
+    assert went == [Recipient("help@x.example", orcpt="rfc822;bob@x.example")] * 2
+
+
+async def test_a_report_that_cannot_be_written_leaves_a_copy(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In SMTP somebody is served already, and would be served at each retry."""
+
+    def broken(*_: object, **more: object) -> bytes:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline, "failure_report", broken)
+    it = made(answers={"carol@x.example": Reply(550, "5.1.1", "no")})
+    (answer,) = await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL), protocol=Protocol.ESMTP))
+    assert answer == OK
+    assert [one.recipient for record in it.keeper.kept for one in record.withheld] == [CAROL]
+    assert "unforeseen error while reporting to the sender" in caplog.text
+
+
+async def test_whom_a_rule_adds_is_reached_by_the_next_hop_of_the_site() -> None:
+    ways: list[tuple[str, str]] = []
+
+    class Noting(Way):
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+        ) -> tuple[Reply, ...]:
+            ways.extend((one.address, via) for one in recipients)
+            return await super().send(envelope, recipients, content, size, via)
+
+    it = made(asks(RuleAction.BCC, "archive@x.example"), default=Policy(next_hop="unix:/bob"))
+    it.pipeline._delivery._way = Noting()
+    await it.handle()
+    assert ways == [("bob@x.example", "unix:/bob"), ("archive@x.example", "")]
+
+
+@pytest.mark.parametrize(
+    ("address", "orcpt"),
+    [
+        ("bob+x=y@x.example", "rfc822;bob+2Bx+3Dy@x.example"),
+        ("jürgen+a=\u20ac@x.example", "utf-8;j\\x{FC}rgen\\x{2B}a\\x{3D}\\x{20AC}@x.example"),
+    ],
+)
+def test_an_address_that_changes_keeps_its_original(address: str, orcpt: str) -> None:
+    """RFC 3461 section 4.2, RFC 6533 section 3."""
+    assert outgoing(Recipient(address), Route(redirect="help@x.example"), "+").orcpt == orcpt
+    assert parse_rcpt(f"TO:<help@x.example> ORCPT={orcpt}".encode()).orcpt == orcpt

@@ -243,6 +243,8 @@ async def test_a_later_bank_wins() -> None:
         ({"banned_rules": ["a b"]}, "must be the name of a set"),
         ({"local": "perhaps"}, 'must be one of "auto" | "yes" | "no"'),
         ({"spam_subject_tag3": "x\ny"}, "must not have control characters"),
+        ({"spam_subject_tag3": "x\udcff"}, "must be UTF-8"),
+        ({"virus_admin": "a\udcff@b.example"}, "must be UTF-8"),
         ({"dsn_cutoff_level": float("nan")}, "must be a number"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from contentfilter.errors import PolicyError
 from contentfilter.policy.amavis_database import AmavisDatabase
 from contentfilter.policy.amavis_keys import amavis_keys
+from contentfilter.policy.amavis_row import listing
 from contentfilter.policy.keys import lookup_keys
 from tests.amavis_contract import POLICY, USERS, AmavisContract, policy_of, source_of
 from tests.amavis_tables import fill, statements
@@ -123,6 +124,22 @@ async def test_booleans_of_other_types(url: str, dialect: str, value: object, me
     fill(url, statements(dialect), policy=[{"id": 1, "virus_lover": value}], users=[USERS[4] | {"policy_id": 1}])
     with closing(source_of(url)) as source:
         assert (await policy_of(source, "bob@example.org")).virus_lover is meaning
+
+
+async def test_a_tag_in_latin_1_is_passed_over(url: str, dialect: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It could not be written into a header, and all spam for the domain would wait for ever."""
+    tag = "[Unerwünscht] ".encode("latin-1")
+    fill(url, statements(dialect), policy=[{"id": 1, "spam_subject_tag2": tag}], users=[USERS[4] | {"policy_id": 1}])
+    with closing(source_of(url)) as source:
+        assert (await policy_of(source, "bob@example.org")).spam_subject_tag2 == ""
+    assert "spam_subject_tag2 is passed over: spam_subject_tag2: must be UTF-8" in caplog.text
+
+
+@pytest.mark.parametrize("score", ["9" * 400, "-" + "9" * 400])
+def test_a_score_beyond_all_numbers_is_an_error(score: str) -> None:
+    """One of them and its opposite would make no number, which is below every level."""
+    with pytest.raises(PolicyError, match="wb: must be"):
+        listing(score, "wblist rid 1, sid 1")
 
 
 async def test_a_level_that_is_no_number_is_an_error(url: str, dialect: str) -> None:

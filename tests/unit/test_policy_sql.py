@@ -147,6 +147,20 @@ async def test_lists_are_asked_only_for_those_who_have_some(
     assert "policy_list" in statements.since()
 
 
+async def test_a_recipient_that_is_admitted_needs_no_look_at_the_lists(
+    source: SqlSource, reader: PolicyDatabase, writer: PolicyDatabase
+) -> None:
+    """A message to two thousand would ask for the site's lists two thousand times."""
+    limited = settings_of(Policy(message_size_limit=5, kill_level=3.0))
+    writer.apply([PutListed(ListEntry("", "@.", "@news.example", Effect.ALLOW)), PutEntry(BOB, limited)])
+    policies = Policies(entry("default", Policy(tag_level=1.0)), [source])
+    envelope = Envelope("x@news.example", (Recipient(BOB),), client=Client(addr="192.0.2.1"))
+    assert await policies.settings_of(BOB, envelope) == (await policies.of(BOB, envelope)).policy
+    statements = Statements(reader)
+    assert (await policies.settings_of(BOB, envelope)).message_size_limit == 5
+    assert statements.since() == []
+
+
 async def test_the_most_specific_owner_comes_first_and_of_one_the_most_specific_subject(
     source: SqlSource, writer: PolicyDatabase
 ) -> None:

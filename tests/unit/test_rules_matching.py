@@ -327,3 +327,10 @@ def test_edits_of_hits_that_are_kept_elsewhere() -> None:
     (edit,) = header_edits(kept)
     assert (edit.start, edit.end, edit.text) == (20, 30, b"")
     assert RuleHits(tuple(map(Hit, kept))).header_edits == (edit,)
+
+
+def test_no_line_of_a_header_is_longer_than_a_line_may_be() -> None:
+    """RFC 5322 section 2.1.1."""
+    raw = b"Subject: " + b"A" * 3000 + b"\r\n\r\nx"
+    (edit,) = hits(raw, header_checks="/^Subject: (.*)/ REPLACE Subject: $1\n").header_edits
+    assert max(map(len, edit.text.split(b"\r\n"))) <= 998

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contentfilter.unpack.opener import Kind
-from contentfilter.unpack.signs import MOST_SIGNS, NAMES, UNEXAMINED, Sign, look, signs_of_container
+from contentfilter.unpack.signs import MOST_SIGNS, NAMES, UNEXAMINED, Sign, look, name_traits, signs_of_container
 from tests.compound_file import compound_file, compressed, package, vba_project
 
 EQUATION = "0002CE02-0000-0000-C000-000000000046"
@@ -23,7 +23,7 @@ BLOB = base64.b64encode(b"MZ" + bytes(range(256)) * 8).decode()
 
 
 def look_at(data: bytes, name: str = "", media_type: str = "application/octet-stream") -> list[Sign]:
-    kind = Kind(media_type, data[:65536], (name,) if name else (), "", data[-65536:])
+    kind = Kind(media_type, data[:65536], (name,) if name else (), data[-65536:])
     return list(look(io.BytesIO(data), kind))
 
 
@@ -362,6 +362,32 @@ def test_other(data: bytes, name: str, expected: set[str]) -> None:
     found = names(data, name)
     assert expected <= found
     assert found <= expected | {"html-script"}
+
+
+SAMPLES = {
+    **{key: data for group in (OFFICE, RTF, PDF) for key, (data, _) in group.items()},
+    **{key: text.encode() for key, (text, _) in HTML.items()},
+    **{key: data for key, (data, _, _) in OTHER.items()},
+}
+CALLED = (
+    *("", "a", "a.bin", "a.exe", "a.hta", "a.html", "a.svg", "a.url", "a.scf", "a.lnk", "a.one", "a.pdf", "a.rtf"),
+    *("a.doc", "a.xml", "a.wsf", "a.csv", "b.TSV. ", "a.slk", "a.iqy", "xl/macrosheets/sheet1.xml"),
+)
+
+
+@pytest.mark.parametrize("data", SAMPLES.values(), ids=SAMPLES)
+def test_by_which_names_signs_go_is_known(data: bytes) -> None:
+    """The engine looks at a copy only if its names have other traits than those before."""
+    found: dict[frozenset[str], set[str]] = {}
+    for name in CALLED:
+        seen = names(data, name)
+        assert found.setdefault(name_traits([name]), seen) == seen, name
+
+
+def test_names_have_traits() -> None:
+    assert name_traits(["a.bin", "a.exe"]) == name_traits([]) == frozenset()
+    assert name_traits(["a.bin", "a.csv"]) == {"table"}
+    assert name_traits(["a.csv", "xl/MacroSheets/a.xml"]) == {"table", "xml"}
 
 
 NEWSLETTER = (

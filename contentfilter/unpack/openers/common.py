@@ -7,11 +7,11 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from contentfilter.unpack.opener import Sink, UnpackError
+from contentfilter.unpack.opener import Sink, UnpackError, Writer
 
 CHUNK = 256 * 1024
 """Bytes handed to a writer at a time."""
@@ -47,15 +47,25 @@ def translated(what: str) -> Iterator[None]:
         raise UnpackError(f"{what}: {reason or type(error).__name__}") from error
 
 
-def give(sink: Sink, name: str, pieces: Iterable[bytes], *, reading: str = "") -> None:
+def give(sink: Sink, names: str | Sequence[str], pieces: Iterable[bytes], *, reading: str = "") -> None:
     """Write a member piece by piece.
 
     Raises UnpackError, and makes no member, if not even the first piece is to be had. A member that breaks off later
     stays, and the container has trouble.
     """
+    told = (names,) if isinstance(names, str) else tuple(names)
+    _give(sink, lambda: sink.member(*told, reading=reading), next(iter(told), "unnamed"), pieces)
+
+
+def give_stream(sink: Sink, pieces: Iterable[bytes]) -> None:
+    """Write what a compressed stream holds. Raises as :func:`give` does."""
+    _give(sink, sink.stream, "content", pieces)
+
+
+def _give(sink: Sink, begin: Callable[[], Writer], name: str, pieces: Iterable[bytes]) -> None:
     guarded = _guarded(pieces)
     first = next(guarded, b"")
-    with sink.member(name, reading=reading) as writer:
+    with begin() as writer:
         writer.write(first)
         try:
             for piece in guarded:

@@ -11,8 +11,8 @@ import olefile
 
 from contentfilter.unpack.opener import Kind, NotThisError, Sink, UnpackError
 from contentfilter.unpack.openers.common import CHUNK, FAULTS, give, readable, sliced, translated
-from contentfilter.unpack.openers.rtf import decompressed
-from contentfilter.unpack.openers.tnef import different
+from contentfilter.unpack.openers.rtf import decompressed, package_names
+from contentfilter.unpack.openers.tnef import telling
 
 STREAM_LIMIT = 20_000
 """Streams that are looked at."""
@@ -65,8 +65,8 @@ def _give_stream(compound: olefile.OleFileIO, path: list[str], sink: Sink) -> bo
     if found := _PROPERTY.match(last):
         return _give_property(compound, path, found[1].upper(), found[2].upper(), sink)
     if last.casefold() == "\x01ole10native":
-        name, data = package(_read(compound, path))
-        give(sink, name, sliced(data))
+        names, data = package(_read(compound, path))
+        give(sink, names, sliced(data))
     elif last.casefold() in {"package", "contents"} and len(path) > 1:
         give(sink, last, _pieces(compound, path))
     else:
@@ -77,20 +77,20 @@ def _give_stream(compound: olefile.OleFileIO, path: list[str], sink: Sink) -> bo
 def _give_property(compound: olefile.OleFileIO, path: list[str], identifier: str, kind: str, sink: Sink) -> bool:
     if identifier in _BODIES and len(path) == 1:
         pieces = decompressed(_read(compound, path)) if identifier == "1009" else _pieces(compound, path)
-        _give_or_say(sink, _BODIES[identifier], pieces)
+        _give_or_say(sink, (_BODIES[identifier],), pieces)
         return True
     if identifier == "3701" and kind == "0102":
-        for index, name in enumerate(different(_names(compound, path[:-1])) or ["attachment"]):
-            _give_or_say(sink, name, _pieces(compound, path), "msg-other-name" if index else "")
+        _give_or_say(sink, telling(_names(compound, path[:-1])) or ("attachment",), _pieces(compound, path))
         return True
     return False
 
 
-def _give_or_say(sink: Sink, name: str, pieces: Iterator[bytes], reading: str = "") -> None:
+def _give_or_say(sink: Sink, names: tuple[str, ...], pieces: Iterator[bytes]) -> None:
     try:
-        give(sink, name, pieces, reading=reading)
+        give(sink, names, pieces)
     except UnpackError:
-        sink.listed(name, "damaged")
+        for name in names:
+            sink.listed(name, "damaged")
 
 
 def _names(compound: olefile.OleFileIO, storage: list[str]) -> list[str]:
@@ -115,18 +115,19 @@ def _pieces(compound: olefile.OleFileIO, path: list[str]) -> Iterator[bytes]:
         yield piece
 
 
-def package(data: bytes) -> tuple[str, bytes]:
-    """Name and content of an OLE package (Ole10Native, MS-OLEDS 2.3.6); if it is not laid out as one, all of it."""
+def package(data: bytes) -> tuple[tuple[str, ...], bytes]:
+    """Names and content of an OLE package (Ole10Native, MS-OLEDS 2.3.6); if it is not laid out as one, all of it."""
     try:
-        name, position = _string(data, 6)
-        _, position = _string(data, position)
+        label, position = _string(data, 6)
+        source, position = _string(data, position)
         (length,) = struct.unpack_from("<I", data, position + 4)
+        temporary = data[position + 8 : position + 8 + length].partition(b"\0")[0]
         position += 8 + length
         (size,) = struct.unpack_from("<I", data, position)
         content = data[position + 4 : position + 4 + size]
     except (struct.error, ValueError):
-        return "object", data[4:]
-    return (readable(name, "package"), content) if content else ("object", data[4:])
+        return ("object",), data[4:]
+    return (package_names(label, source, temporary), content) if content else (("object",), data[4:])
 
 
 def _string(data: bytes, position: int) -> tuple[bytes, int]:

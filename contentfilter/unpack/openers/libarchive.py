@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import mmap
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -19,8 +18,9 @@ from libarchive import ffi
 from libarchive.entry import ArchiveEntry
 from libarchive.exception import ArchiveError
 
+from contentfilter.unpack.naming import stream_names
 from contentfilter.unpack.opener import EncryptedError, Kind, NotThisError, Sink, UnpackError
-from contentfilter.unpack.openers.common import CHUNK, give, readable
+from contentfilter.unpack.openers.common import CHUNK, give, give_stream, readable
 from contentfilter.unpack.openers.streams import gzip_name, salvaged
 
 FORMATS = ("7zip", "ar", "cab", "cpio", "iso9660", "lha", "rar", "rar5", "tar", "xar")
@@ -30,7 +30,6 @@ logging.getLogger("libarchive").addHandler(logging.NullHandler())  # what it com
 
 _LZMA_MARKS = (b"]\0\0", b"\xfd7zXZ\0", b"LZIP")
 
-_SUFFIX = re.compile(r"\.(gz|bz2?|xz|lzma|zstd?|lz4?|Z|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 
 _set_options = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(
     ("archive_read_set_options", ffi.libarchive)
@@ -67,7 +66,7 @@ def entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None:
         pieces = salvaged(content, offset)
         if pieces is None or isinstance(error, EncryptedError):
             raise
-        give(sink, stream_name(kind), pieces)
+        give_stream(sink, pieces)
 
 
 def _entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None:
@@ -98,14 +97,8 @@ def _entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None
 def _give_other_name(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None:
     """A gzip's header may name its content otherwise, and some programs go by that."""
     name, pieces = gzip_name(content, offset), salvaged(content, offset)
-    if name and pieces and name.casefold() != stream_name(kind).casefold():
+    if name and pieces and name.casefold() not in map(str.casefold, stream_names(kind.names)):
         give(sink, name, pieces, reading="gzip-name")
-
-
-def stream_name(kind: Kind) -> str:
-    """What a compressed stream is called when it is not compressed any more."""
-    names = [_SUFFIX.sub("", name.rsplit("/", 1)[-1]) for name in kind.names]
-    return readable(next(iter(names), ""), "content")
 
 
 def _has_two_trees(content: mmap.mmap, offset: int) -> bool:
@@ -246,7 +239,7 @@ class _Reading:
         """A compressed stream that holds no archive; without a filter it is just any content."""
         if not _is_compressed(self.archive):
             raise NotThisError("no archive")
-        give(self.sink, stream_name(self.kind), self._data())
+        give_stream(self.sink, self._data())
         self.given += 1
         self.raw = True
 

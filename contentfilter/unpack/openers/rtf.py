@@ -35,12 +35,18 @@ class Rtf:
             parser.parse()
         for found in parser.objects:
             if found.is_package:
-                name = readable(found.filename or found.src_path, "package")
-                give(sink, name, sliced(found.olepkgdata or b""))
+                names = package_names(found.filename, found.src_path, found.temp_path)
+                give(sink, names, sliced(found.olepkgdata or b""))
             elif found.is_ole:
                 give(sink, readable(found.class_name, "object"), sliced(found.oledata or b""))
             elif found.rawdata:
                 give(sink, "object", sliced(found.rawdata))
+
+
+def package_names(*told: str | bytes | None) -> tuple[str, ...]:
+    """The names of a package's file: its label is shown, it is opened under the name that its paths end in."""
+    names = (readable(each).rpartition("\\")[2] for each in told)
+    return tuple(dict.fromkeys(name for name in names if name)) or ("package",)
 
 
 def decompressed(body: bytes) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from mmap import mmap
 from typing import BinaryIO
 
@@ -20,6 +20,10 @@ _ATTRIBUTE = struct.Struct("<BHHI")
 _BODY, _TITLE, _DATA, _RENDERING, _PROPERTIES, _ATTACHMENT = 0x800C, 0x8010, 0x800F, 0x9002, 0x9003, 0x9005
 _LONG_NAME, _SHORT_NAME, _OBJECT = 0x3707, 0x3704, 0x3701
 _BODIES = {0x1000: "body.txt", 0x1013: "body.html", 0x1009: "body.rtf"}
+_OFTEN_CUT = frozenset(
+    {"docx", "docm", "dotx", "xlsx", "xlsm", "xltx", "pptx", "pptm", "ppsx", "html", "xhtml", "jpeg", "tiff", "mpeg"}
+)
+"""Endings that a short name (8.3) has only the beginning of. Of any other ending no beginning is taken for a copy."""
 _MESSAGE_CLASS = b"\x07\x03\x02\x00\x00\x00\x00\x00\xc0\x00\x00\x00\x00\x00\x00\x46"
 
 Content = bytes | mmap
@@ -92,24 +96,24 @@ class _Attachment:
         self.objects += [value for name, value in found if name == _OBJECT and isinstance(value, bytes)]
 
     def give(self, sink: Sink) -> None:
-        names = different(self.names) or ["attachment"]
-        for index, name in enumerate(names):
-            reading = "tnef-other-name" if index else ""
-            for start, end in self.stretches:
-                give(sink, name, sliced(self.content, start, end), reading=reading)
-            for data in self.objects:
-                give(sink, name, sliced(data.removeprefix(_MESSAGE_CLASS)), reading=reading)
+        names = telling(self.names) or ("attachment",)
+        for start, end in self.stretches:
+            give(sink, names, sliced(self.content, start, end))
+        for data in self.objects:
+            give(sink, names, sliced(data.removeprefix(_MESSAGE_CLASS)))
         if self.damaged:
             sink.trouble(f"damaged: {names[0]}: {self.damaged}")
 
 
-def different(names: list[str]) -> list[str]:
-    """The names that differ in more than how they were shortened to 8.3: the first of each ending."""
-    kept: dict[str, str] = {}
-    for name in names:
-        if name:
-            kept.setdefault(name.rpartition(".")[2][:3].casefold() if "." in name else "", name)
-    return list(kept.values())
+def telling(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, each once, without those that only repeat the usual ending of another, shortened to 8.3."""
+    known = tuple(dict.fromkeys(name for name in names if name))
+    cut = {_ending(name)[:3] for name in known if _ending(name) in _OFTEN_CUT}
+    return tuple(name for name in known if _ending(name) not in cut)
+
+
+def _ending(name: str) -> str:
+    return name.rpartition(".")[2].casefold() if "." in name else ""
 
 
 def _give_bodies(data: bytes, sink: Sink) -> None:

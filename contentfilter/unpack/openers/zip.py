@@ -138,27 +138,28 @@ def _give_entry(archive: _Archive, central: Header | None, local: Header | None,
         archive.certain = True
     if local:
         archive.ends.setdefault(local.position, local.end)
-        failures = _give_readings(archive, _readings(archive.content, central, local, label))
+        given, failures = _give_readings(archive, _readings(archive.content, central, local, label))
     else:
-        failures = {central.names[0]: "damaged"} if central else {}
-    archive.entries += archive.certain or not failures
+        given, failures = False, dict.fromkeys(central.names, "damaged") if central else {}
+    archive.entries += archive.certain or given or not failures
     for name, why in failures.items() if archive.certain else ():
         archive.sink.listed(readable(name, "unnamed"), why)
     if archive.read > OVERLAP * len(archive.content) + (1 << 20):
         raise UnpackError("a zip bomb: its entries overlap")
 
 
-def _give_readings(archive: _Archive, readings: Iterable[_Reading]) -> dict[bytes, str]:
-    """The names without a content and why; none of them if any reading could be had."""
+def _give_readings(archive: _Archive, readings: Iterable[_Reading]) -> tuple[bool, dict[bytes, str]]:
+    """Whether any reading could be had, and the names under which none could, and why."""
     failures: dict[bytes, str] = {}
-    given = False
+    given = set()
     for reading in readings:
         try:
             _give_reading(archive, reading)
-            given = True
+            given.add(reading.name)
         except _NoContentError as error:
             failures.setdefault(reading.name, error.why)
-    return {} if given else failures
+    # A program may take the name from one header and the content by the other.
+    return bool(given), {name: why for name, why in failures.items() if name not in given}
 
 
 class _NoContentError(Exception):

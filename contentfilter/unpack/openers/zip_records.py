@@ -40,7 +40,7 @@ class Header:
     end: int
     """Just after this header: where the data begins, if it is a local one."""
     names: tuple[bytes, ...]
-    """The name and, where an extra field gives another one, that too."""
+    """The name and, where extra fields give others, those too."""
     flags: int
     method: int
     crc: int
@@ -132,8 +132,9 @@ def _leads_to(content: Content, position: int) -> Iterator[tuple[int, int]]:
 
 
 def _names(name: bytes, extra: bytes) -> tuple[bytes, ...]:
-    other = _extra(extra, _EXTRA_UNICODE_PATH)
-    return (name, other[5:]) if len(other) > 5 and other[5:] != name else (name,)
+    # There should be one such field at most; of several each program takes its own.
+    others = (field[5:] for field in _extras(extra, _EXTRA_UNICODE_PATH) if len(field) > 5)
+    return tuple(dict.fromkeys((name, *others)))
 
 
 def _zip64(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
@@ -156,13 +157,16 @@ def aes_method(extra: bytes) -> int | None:
 
 
 def _extra(extra: bytes, wanted: int) -> bytes:
+    return next(_extras(extra, wanted), b"")
+
+
+def _extras(extra: bytes, wanted: int) -> Iterator[bytes]:
     position = 0
     while position + 4 <= len(extra):
         kind, length = struct.unpack("<2H", extra[position : position + 4])
         if kind == wanted:
-            return extra[position + 4 : position + 4 + length]
+            yield extra[position + 4 : position + 4 + length]
         position += 4 + length
-    return b""
 
 
 def single(header: Header, data: bytes) -> bytes:

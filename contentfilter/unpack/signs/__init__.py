@@ -8,6 +8,7 @@ looked at twice. Signs are facts; whether one is welcome is for the policy to sa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import BinaryIO
 
@@ -15,7 +16,7 @@ from contentfilter.unpack.opener import Kind
 from contentfilter.unpack.signs import html, ole, onenote, pdf, rtf, shortcut, table, xml
 from contentfilter.unpack.signs.sign import UNEXAMINED, Family, Sign, guarded, is_executable_name, sign
 
-__all__ = ["MOST_SIGNS", "NAMES", "UNEXAMINED", "Sign", "look", "signs_of_container"]
+__all__ = ["MOST_SIGNS", "NAMES", "UNEXAMINED", "Sign", "look", "name_traits", "signs_of_container"]
 
 MOST_SIGNS = 50
 """Signs of one content."""
@@ -104,9 +105,19 @@ def look(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
 
 
 def _signs(family: Family, file: BinaryIO, kind: Kind) -> Iterator[Sign]:
-    if family.accepts(kind):
+    told = kind if family.by_name else replace(kind, names=())
+    if family.accepts(told):
         file.seek(0)
-        yield from family.signs(file, kind)
+        yield from family.signs(file, told)
+
+
+def name_traits(names: Iterable[str]) -> frozenset[str]:
+    """The families of signs that look otherwise at a content because of one of these names.
+
+    Contents with equal bytes and equal traits have equal signs.
+    """
+    known = tuple(names)
+    return frozenset(each.name for each in _FAMILIES if each.by_name and any(map(each.by_name, known)))
 
 
 def signs_of_container(kind: Kind, members: Iterable[tuple[str, str]]) -> Iterator[Sign]:

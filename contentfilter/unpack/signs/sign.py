@@ -37,11 +37,16 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Looks for the signs of one family of formats. Its `signs` may raise: what it does then, the caller knows."""
+    """Looks for the signs of one family of formats. Its `signs` may raise: what it does then, the caller knows.
+
+    by_name: whether a content with this name shows signs that it does not show under another; None if the family does
+    not go by names, and then it is told none.
+    """
 
     name: str
     accepts: Callable[[Kind], bool]
     signs: Callable[[BinaryIO, Kind], Iterator[Sign]]
+    by_name: Callable[[str], bool] | None = None
 
 
 def sign(name: str, detail: str | bytes = "") -> Sign:

@@ -30,7 +30,12 @@ _NAMES = re.compile(r"\.(?:csv|tsv|tab|txt|slk|dif|iqy|xls)[. ]*$", re.IGNORECAS
 def _accepts(kind: Kind) -> bool:
     if b"\0" in kind.head[:512] and not kind.head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return False
-    return kind.head.startswith(b"ID;") or kind.media_type == "text/csv" or any(map(_NAMES.search, kind.names))
+    return kind.head.startswith(b"ID;") or kind.media_type == "text/csv" or any(map(_is_named_so, kind.names))
+
+
+def _is_named_so(name: str) -> bool:
+    """Whether a spreadsheet program opens a file of this name, and takes any text for a table."""
+    return _NAMES.search(name) is not None
 
 
 def _signs(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
@@ -48,4 +53,4 @@ def _signs(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
         yield sign("dde", found[0].strip())
 
 
-FAMILY = Family("table", _accepts, _signs)
+FAMILY = Family("table", _accepts, _signs, _is_named_so)

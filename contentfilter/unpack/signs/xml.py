@@ -64,13 +64,18 @@ def _signs(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
     script = _SCRIPT.search(start)
     if script:
         yield sign("script-in-xml", script[0])
-    if any("macrosheets" in name.lower() for name in kind.names):
-        yield sign("xlm-macro", kind.names[0])
+    if sheet := next(filter(_is_macro_sheet, kind.names), ""):
+        yield sign("xlm-macro", sheet)
     if _worth_reading(file):
         file.seek(0)
         yield from _Reader().read(file.read(_BYTES))
         if file.read(1):
             yield sign(UNEXAMINED, "xml: too large")
+
+
+def _is_macro_sheet(name: str) -> bool:
+    """Whether a part of an Excel document is a sheet of macros by its place, and by nothing else."""
+    return "macrosheets" in name.lower()
 
 
 def _worth_reading(file: BinaryIO) -> bool:
@@ -228,4 +233,4 @@ _ELEMENTS = {
 }  # fmt: skip
 _TELLING = re.compile("|".join([*_ELEMENTS, "instrtext", "fldsimple"]).encode(), re.IGNORECASE)
 
-FAMILY = Family("xml", _accepts, _signs)
+FAMILY = Family("xml", _accepts, _signs, _is_macro_sheet)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from contentfilter.basis import Basis
-from contentfilter.counterfactual import Change, changes, fares_otherwise
 from contentfilter.decision import BYPASS_OF_INSPECTOR, Evidence, concerns, wants
+from contentfilter.explain.basis import Basis
+from contentfilter.explain.counterfactual import Change, changes, fares_otherwise
 from contentfilter.finding import Finding, Kind, RuleHit, Test
 from contentfilter.policy.entry import Effective, Entry
 from contentfilter.policy.lists import Effect, ListEntry

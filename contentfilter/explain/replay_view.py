@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from contentfilter.explain.replay import Rejudged, Replayed, Tally, fate
 from contentfilter.printable import printable
-from contentfilter.replay import Rejudged, Replayed, Tally, fate
 from contentfilter.verdict import Verdict
 from quarantine.record import iso_date
 

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from contentfilter.basis import Basis
 from contentfilter.case import Case
-from contentfilter.counterfactual import written
 from contentfilter.envelope import Protocol
 from contentfilter.errors import FilterError
+from contentfilter.explain.basis import Basis
+from contentfilter.explain.counterfactual import written
+from contentfilter.explain.hindsight import verdict_of
 from contentfilter.finding import Kind
-from contentfilter.hindsight import verdict_of
 from contentfilter.pipeline import Pipeline
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.settings import Policy

@@ -13,8 +13,8 @@ from enum import IntEnum
 from functools import reduce
 from itertools import combinations
 
-from contentfilter.basis import Alter, Basis, listed, on_failure, scored, with_setting, without
 from contentfilter.decision import BYPASS_OF_INSPECTOR, OnFailure
+from contentfilter.explain.basis import Alter, Basis, listed, on_failure, scored, with_setting, without
 from contentfilter.finding import Finding, Kind, RuleAction
 from contentfilter.policy.lists import Effect, ListEntry
 from contentfilter.policy.settings import Policy

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from contentfilter.counterfactual import exact, written
-from contentfilter.explanation import Addend, Explanation, Setting, explain
+from contentfilter.explain.counterfactual import exact, written
+from contentfilter.explain.explanation import Addend, Explanation, Setting, explain
 from contentfilter.finding import Finding, Kind
 from contentfilter.handled import Group, Handled
 from contentfilter.printable import printable

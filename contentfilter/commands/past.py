@@ -14,12 +14,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from contentfilter import explanation_view, hindsight, replay_view, worker
+from contentfilter import worker
 from contentfilter.config import Config
 from contentfilter.errors import QuarantineError
+from contentfilter.explain import hindsight, replay_view, view
+from contentfilter.explain.replay import Replayed, Tally, ids, replay
 from contentfilter.handled import Group, Handled
 from contentfilter.printable import printable
-from contentfilter.replay import Replayed, Tally, ids, replay
 from quarantine.command import exit_code, progress_bar
 from quarantine.index import Query
 from quarantine.store import Progress, Quarantine
@@ -46,13 +47,13 @@ def explain_message(config: Config, name: str, rcpts: Sequence[str], *, as_json:
         raise CommandError(_nobody(chosen[0][0], rcpts), os.EX_NOINPUT)
     chosen = [(one, groups) for one, groups in chosen if groups]
     if as_json:
-        _print_json([explanation_view.values(one, groups) for one, groups in chosen])
+        _print_json([view.values(one, groups) for one, groups in chosen])
         return
     console = _console()
     if len(chosen) == 1:
-        explanation_view.show(console, *chosen[0])
+        view.show(console, *chosen[0])
         return
-    explanation_view.show_matches(console, [one for one, _ in chosen])
+    view.show_matches(console, [one for one, _ in chosen])
     click.echo(f"{len(chosen)} messages have this queue id: explain one by its own id", err=True)
 
 
@@ -83,7 +84,7 @@ def _advice(code: int) -> str:
 
 
 def _chosen(handled: Handled, rcpts: Sequence[str]) -> list[Group]:
-    return explanation_view.for_recipients(handled, rcpts)
+    return view.for_recipients(handled, rcpts)
 
 
 def _nobody(handled: Handled, rcpts: Sequence[str]) -> str:
