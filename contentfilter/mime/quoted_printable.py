@@ -16,6 +16,7 @@ _PADDED_SOFT_BREAK = re.compile(rb"=[ \t]++(?=\r?(?:\n|\Z))")
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
 _SOFT_BREAK = re.compile(rb"=[ \t]*+\r?\n")
 _LONGEST_BEGUN = 100
+_BREAK_BEGUN = re.compile(rb"=[ \t]*+\r?\Z")
 _BEGUN = re.compile(rb"=++(?:[ \t]*\r?|[0-9A-Fa-f])\Z")
 _MOST_ODD_ESCAPES = 100_000
 """Escapes in one body that are looked at one by one. Ordinary content has none."""
@@ -86,13 +87,23 @@ def _without_bad_escapes(buffer: Buffer, start: int, end: int, costs: Costs) -> 
 def _breaks_first(buffer: Buffer, start: int, end: int, costs: Costs) -> bytes:
     """As a program reads it that joins the lines first: then a break may stand in the middle of an escape."""
     content = BytesIO()
-    begun = b""
+    broken = begun = b""
     for data in _stretches(buffer, start, end, costs):
-        joined = _SOFT_BREAK.sub(b"", begun + data)
-        # What the next stretch may make an escape or a soft break of.
-        open_end = _BEGUN.search(joined, max(0, len(joined) - _LONGEST_BEGUN))
-        cut = len(joined) if open_end is None else open_end.start()
-        content.write(binascii.a2b_qp(joined[:cut].replace(b"=\r", b"=3D\r")))
-        begun = joined[cut:]
-    content.write(binascii.a2b_qp(begun.replace(b"=\r", b"=3D\r")))
+        # What the next stretch may make a soft break of waits as it came: taking breaks out makes no new ones.
+        raw, broken = _apart(broken + data, _BREAK_BEGUN)
+        joined, begun = _apart(begun + _SOFT_BREAK.sub(b"", raw), _BEGUN)
+        content.write(_unescaped(joined))
+    content.write(_unescaped(begun + _SOFT_BREAK.sub(b"", broken)))
     return content.getvalue()
+
+
+def _apart(data: bytes, begun: re.Pattern[bytes]) -> tuple[bytes, bytes]:
+    """The data without what is begun at its end, and that."""
+    end = begun.search(data, max(0, len(data) - _LONGEST_BEGUN))
+    cut = len(data) if end is None else end.start()
+    return data[:cut], data[cut:]
+
+
+def _unescaped(data: bytes) -> bytes:
+    # a2b_qp would drop everything from "=" and a bare CR up to the next LF.
+    return binascii.a2b_qp(data.replace(b"=\r", b"=3D\r"))

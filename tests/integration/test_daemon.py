@@ -159,6 +159,7 @@ RULES_FILE = """
             "contentfilter.toml: [rules] header_checks: {directory}/body_checks, line 3: ",
         ),
     ],
+    ids=["policy", "rules"],
 )  # fmt: skip
 async def test_a_half_written_file_beside_the_configuration_keeps_the_old_one_whole(
     running: Filter, name: str, whole: str, half: str, complaint: str

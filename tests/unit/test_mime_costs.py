@@ -7,7 +7,7 @@ import time
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contentfilter.mime import Limits, parse, quoted_printable, variants
@@ -88,6 +88,7 @@ def test_line_ends_are_made_a_stretch_at_a_time(data: bytes, chunk: int) -> None
 
 
 @given(LINES, st.integers(1, 20))
+@example(b"==\r\n\r\n", 1)
 def test_soft_breaks_are_taken_out_a_stretch_at_a_time(data: bytes, chunk: int) -> None:
     joined = quoted_printable._SOFT_BREAK.sub(b"", data)
     with pytest.MonkeyPatch.context() as patch:
