@@ -135,6 +135,7 @@ class _Case:
     """One recipient's view: the findings that concern him, and what they come to."""
 
     findings: tuple[Finding, ...]
+    rules: tuple[RuleHit, ...]
     score: SpamScore | None
     evidence: Evidence
     effective: Effective
@@ -146,7 +147,7 @@ class _Case:
 
     def hits(self, *actions: RuleAction) -> list[RuleHit]:
         """The local rules that ask for one of these actions, the deciding one first."""
-        return [one.rule for one in self.findings if one.rule is not None and one.rule.action in actions]
+        return [hit for hit in self.rules if hit.action in actions]
 
 
 def decide(evidence: Evidence, effective: Effective, *, local: bool) -> Verdict:
@@ -154,7 +155,8 @@ def decide(evidence: Evidence, effective: Effective, *, local: bool) -> Verdict:
     policy = effective.policy
     findings = tuple(finding for finding in evidence.findings if concerns(finding, policy))
     score = spam_score(findings, effective) if wants(policy, "spamd") else None
-    case = _Case(findings, score, evidence, effective, is_local(policy, by_domain=local))
+    rules = tuple(finding.rule for finding in findings if finding.rule is not None)
+    case = _Case(findings, rules, score, evidence, effective, is_local(policy, by_domain=local))
     verdict = _judged(case)
     return _only_tried(verdict) if policy.shadow else verdict
 
@@ -312,7 +314,7 @@ def _ascii(text: str) -> str:
 
 def _marking(case: _Case, reasons: Mapping[Category, Sequence[str]]) -> Marking:
     scanned = case.evidence.virus_scanned and not case.policy.bypass_virus_checks
-    edits = header_edits(case.hits(*RuleAction))
+    edits = header_edits(case.rules)
     if not case.local:
         return Marking(scanned, edits=edits)
     mark = _spam_mark(case)
@@ -350,6 +352,8 @@ def _alert(reasons: Mapping[Category, Sequence[str]]) -> str | None:
 
 
 def _route(case: _Case, category: Category) -> Route:
+    if not case.rules:
+        return Route(case.policy.next_hop, case.policy.extension(category) if case.local else "")
     redirects = [hit.text for hit in case.hits(RuleAction.REDIRECT)]
     return Route(
         # Whoever it is redirected to need not be known where the recipient is at home.
