@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +49,31 @@ def test_five_outcomes(
         assert "X-Spam-Flag" not in dan.header
         assert eve.header["X-Spam-Flag"] == "NO"
         assert "SENDER_ALLOWED" in eve.header["X-Spam-Status"]
+        _explained(house)
+
+
+def _explained(house: House) -> None:
+    """Each outcome with its reason, whichever queue id or transaction the recipient was in."""
+    judged = re.compile(r"\((\w+)\) (?:Passed|Blocked) ")
+    ids = {match[1] for line in house.filter.log_lines() if (match := judged.search(line))}
+    found = {}
+    for mail_id in ids:
+        done = house.filter.command("contentfilter", "explain", mail_id, "--json")
+        assert done.returncode == 0, done.stderr
+        (told,) = json.loads(done.stdout)
+        for group in told["groups"]:
+            found.update(dict.fromkeys(group["recipients"], group))
+    outcomes = {rcpt: (one["category"], one["action"], one["quarantine"]) for rcpt, one in found.items()}
+    assert outcomes == {
+        ANN: ("banned", "discard", True),
+        BOB: ("spam", "pass", False),
+        CAT: ("banned", "reject", False),
+        DAN: ("banned", "pass", False),
+        EVE: ("clean", "pass", False),
+    }
+    assert found[ANN]["reasons"][0].startswith("banned: .exe: setup.exe in part ")
+    assert re.match(r"spam: score [\d.]+ >= kill_level 6.9$", found[BOB]["reasons"][0])
+    assert all(found[rcpt]["explanation"]["changes"] for rcpt in (ANN, BOB, CAT, DAN))
 
 
 def _refused(house: House, transport: Transport) -> None:
