@@ -121,10 +121,9 @@ class DatabaseContract:
         assert database.listed([BOB], ["@news.example", "<>"]) == (listed(),)
         assert database.listed(subjects=["<>"]) == (entries[3],)
         assert database.listed([BOB, "@."], ["192.0.2.0/24", "dkim:example.com"]) == (entries[2], entries[1])
-        assert database.owners_with_lists([BOB, "bob", "alice"]) == {BOB, "bob"}
-        assert database.owners_with_lists() == {BOB, "bob", "@."}
+        assert database.snapshot([BOB, "bob", "alice"]).owners == {BOB, "bob"}
         database.apply([DropListed("bob", "<>")])
-        assert database.owners_with_lists(["bob"]) == frozenset()
+        assert database.snapshot(["bob"]).owners == frozenset()
 
     def test_a_put_replaces_the_whole_entry(self, database: PolicyDatabase) -> None:
         database.apply([PutEntry(BOB, EVERY_KIND, 5.0), PutListed(listed())])
@@ -232,7 +231,7 @@ class DatabaseContract:
         database.apply([PutEntry(key, SETTINGS) for key in many] + [PutListed(listed(key)) for key in many])
         assert set(database.entries(many)) == set(many)
         assert len(database.listed(many, [f"@{number}.example" for number in range(500)] + ["@news.example"])) == 2500
-        assert database.owners_with_lists(many) == set(many)
+        assert database.snapshot(many).owners == set(many)
         database.apply([DropEntry(key) for key in many])
         assert database.entries() == {}
 

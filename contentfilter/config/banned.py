@@ -17,7 +17,6 @@ from pydantic import (
 
 from contentfilter.config.values import (
     Table,
-    as_tuple,
 )
 from contentfilter.inspectors.banned_default import (
     DEFAULT,
@@ -36,7 +35,7 @@ from contentfilter.inspectors.banned_rules import (
     compile_patterns,
     extensions_of,
 )
-from contentfilter.policy.settings import FieldText, RuleSetName, enum_by_value
+from contentfilter.policy.settings import FieldText, RuleSetName, as_tuple, enum_by_value
 from contentfilter.unpack.signs import NAMES, UNEXAMINED
 
 

@@ -19,13 +19,12 @@ from contentfilter.config.values import (
     Endpoint,
     NetworkValue,
     Table,
-    as_tuple,
     expiry,
     expiry_of_lists,
 )
 from contentfilter.policy.keys import canonical_key
 from contentfilter.policy.lists import canonical_subject, checked_score
-from contentfilter.policy.settings import Policy
+from contentfilter.policy.settings import Policy, as_tuple
 
 
 def _policy_key(key: str) -> str:

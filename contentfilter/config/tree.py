@@ -39,7 +39,6 @@ from contentfilter.config.values import (
     SchemeEndpoint,
     Seconds,
     Table,
-    as_tuple,
     quoted,
 )
 from contentfilter.decision import OnFailure
@@ -53,7 +52,7 @@ from contentfilter.policy.banks import Bank
 from contentfilter.policy.entry import Entry, settings_of
 from contentfilter.policy.keys import canonical_key
 from contentfilter.policy.lists import Effect, ListEntry
-from contentfilter.policy.settings import Policy, enum_by_value
+from contentfilter.policy.settings import Policy, as_tuple, enum_by_value
 from contentfilter.rules import DEFAULT_BUDGET, RuleSet
 
 

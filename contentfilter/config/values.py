@@ -38,11 +38,6 @@ def _path(value: object) -> object:
     return Path(value) if isinstance(value, str) else value
 
 
-def as_tuple(value: object) -> object:
-    """A list of TOML as the frozen tree holds it."""
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _endpoint(value: str) -> str:
     endpoint.Endpoint.parse(value)
     return value

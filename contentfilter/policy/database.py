@@ -103,11 +103,6 @@ class PolicyDatabase:
         about = None if subjects is None else _storable(subjects)
         return self._read(lambda connection: _listed(connection, of, about), ())
 
-    def owners_with_lists(self, keys: Iterable[str] | None = None) -> frozenset[str]:
-        """Those of the keys, or of all there are, that have list entries."""
-        wanted = None if keys is None else _storable(keys)
-        return self._read(lambda connection: _owners(connection, wanted), frozenset())
-
     def snapshot(self, keys: Iterable[str]) -> Snapshot:
         """What stands under these keys, and the generation that it is of."""
         wanted = _storable(keys)
@@ -300,21 +295,22 @@ def _listed(
     return tuple(sorted(map(listed_of, found), key=lambda entry: (entry.owner, entry.subject)))
 
 
-def _owners(connection: Connection, keys: Sequence[str] | None) -> frozenset[str]:
+def _owners(connection: Connection, keys: Sequence[str]) -> frozenset[str]:
     chosen = select(LIST.c.owner).distinct()
     return frozenset(
         owner
-        for batch in _batches(keys)
-        for owner in connection.execute(chosen if batch is None else chosen.where(LIST.c.owner.in_(batch))).scalars()
+        for some in _stretches(keys)
+        for owner in connection.execute(chosen.where(LIST.c.owner.in_(some))).scalars()
     )
 
 
 def _batches(values: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
     """Parts that fit into a statement; None, which is no condition, stays as it is."""
-    if values is None:
-        yield None
-        return
-    yield from (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
+    yield from (None,) if values is None else _stretches(values)
+
+
+def _stretches(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
 
 
 def _storable(values: Iterable[str]) -> list[str]:

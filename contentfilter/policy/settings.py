@@ -79,7 +79,8 @@ def _rule_set(value: str) -> str:
     return value
 
 
-def _tuple(value: object) -> object:
+def as_tuple(value: object) -> object:
+    """A list of TOML as a frozen model holds it."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -105,7 +106,7 @@ Extension = Annotated[str, AfterValidator(_extension)]
 AdminAddress = Annotated[str, AfterValidator(_admin)]
 NextHopAddress = Annotated[str, AfterValidator(_next_hop)]
 RuleSetName = Annotated[str, AfterValidator(_rule_set)]
-RuleSets = Annotated[tuple[RuleSetName, ...], BeforeValidator(_tuple)]
+RuleSets = Annotated[tuple[RuleSetName, ...], BeforeValidator(as_tuple)]
 
 
 class Policy(BaseModel):

@@ -40,27 +40,6 @@ class RuleHits:
         ending = next((hit for hit in self.hits if hit.rule.action in actions), None)
         return ending or next((hit for hit in self.hits if hit.rule.action is RuleAction.HOLD), None)
 
-    @property
-    def redirect(self) -> str:
-        """The address of the last REDIRECT, to which the message goes instead; "" if there is none."""
-        found = [hit.rule.text for hit in self.hits if hit.rule.action is RuleAction.REDIRECT]
-        return found[-1] if found else ""
-
-    @property
-    def bcc(self) -> tuple[str, ...]:
-        """Further recipients, each once."""
-        return tuple(dict.fromkeys(hit.rule.text for hit in self.hits if hit.rule.action is RuleAction.BCC))
-
-    @property
-    def score(self) -> float:
-        """The sum of the points."""
-        return sum(hit.score for hit in self.hits)
-
-    @property
-    def header_edits(self) -> tuple[Replacement, ...]:
-        """What becomes of the header."""
-        return header_edits(hit.rule for hit in self.hits)
-
 
 def header_edits(hits: Iterable[RuleHit]) -> tuple[Replacement, ...]:
     """The changes that these hits make in the message's header, in its order; they do not overlap.

@@ -39,7 +39,7 @@ class TestSqlite(DatabaseContract):
 def test_the_first_change_makes_the_file(path: Path, url: str) -> None:
     database = PolicyDatabase(url, timeout=5)
     assert (database.generation(), database.entries(), database.listed()) == (0, {}, ())
-    assert database.owners_with_lists() == frozenset()
+    assert database.snapshot(["@."]).owners == frozenset()
     assert not list(path.parent.iterdir())
     made = database.apply([PutEntry(BOB, SETTINGS)], 0)
     assert database.generation() == made
