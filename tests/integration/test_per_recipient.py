@@ -16,6 +16,7 @@ from contentfilter.policy.banks import Bank
 from contentfilter.policy.lists import Effect, ListEntry
 from contentfilter.policy.settings import Policy
 from contentfilter.verdict import Action
+from quarantine.index import Query
 from tests.fakes.next_hop import FakeNextHop, Transaction
 from tests.journey import MESSAGE, Journey, Scripted, journey
 from tests.policies import policies_of
@@ -160,6 +161,15 @@ async def test_a_next_hop_of_ones_own(tmp_path: Path) -> None:
             assert [answer[:3] for answer in answers] == ["250", "250", "550"]
             assert way.delivered() == {"alice"}
             assert [one.rcpt_tos for one in other.delivered] == [["bob@x.example"]]
+
+
+async def test_the_quarantine_remembers_the_next_hop_of_ones_own(tmp_path: Path) -> None:
+    policies = policies_of(Policy(), {"bob@x.example": Policy(next_hop="unix:/store")})
+    async with journey(tmp_path, inspectors=scanners(VIRUS), policies=policies) as way:
+        await way.lmtp("alice", "bob")
+        (summary,) = way.quarantine.find(Query())
+        kept = {one.recipient.address: one.next_hop for one in way.quarantine.read(summary.id).withheld}
+    assert kept == {"alice@x.example": "", "bob@x.example": "unix:/store"}
 
 
 async def test_a_message_that_is_redirected_arrives_once_and_answers_for_all(tmp_path: Path) -> None:

@@ -117,6 +117,30 @@ async def test_who_was_not_reached_keeps_waiting(quarantine: Quarantine) -> None
     assert states(quarantine, record)[:2] == [State.RELEASED, State.RELEASED]
 
 
+async def test_each_is_reached_by_the_next_hop_of_his_own(quarantine: Quarantine) -> None:
+    async with FakeNextHop() as usual, FakeNextHop({"RCPT:<c@example.org>": "450 4.2.0 later"}) as own:
+        people = (
+            withheld("a@example.org"),
+            replace(withheld("b@example.org"), next_hop=own.address),
+            replace(withheld("c@example.org"), next_hop=own.address),
+            withheld("d@example.org"),
+        )
+        record = keep(quarantine, to=people)
+        assert await through(usual, quarantine, record) == [250, 250, 450, 250]
+    assert [one.rcpt_tos for one in usual.delivered] == [["a@example.org", "d@example.org"]]
+    assert [one.rcpt_tos for one in own.delivered] == [["b@example.org"]]
+    assert states(quarantine, record) == [State.RELEASED, State.RELEASED, State.PENDING, State.RELEASED]
+
+
+async def test_one_next_hop_that_breaks_off_leaves_the_marks_of_another(quarantine: Quarantine) -> None:
+    async with FakeNextHop() as usual, FakeNextHop({"DATA": Close()}) as own:
+        people = (withheld("a@example.org"), replace(withheld("b@example.org"), next_hop=own.address))
+        record = keep(quarantine, to=people)
+        first, second = await through(usual, quarantine, record)
+    assert (first, second // 100) == (250, 4)
+    assert states(quarantine, record) == [State.RELEASED, State.PENDING]
+
+
 @pytest.mark.parametrize("stage", ["greeting", "MAIL", "DATA", "dot"])
 async def test_a_next_hop_that_breaks_off_releases_nobody(quarantine: Quarantine, stage: str) -> None:
     record = three(quarantine)
