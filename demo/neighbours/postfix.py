@@ -89,8 +89,10 @@ _SETTINGS: Final = {
     "virtual_gid_maps": f"static:{_MAILBOX_OWNER}",
     # What is deferred is tried again at once: tests have no five minutes.
     "queue_run_delay": "1s",
-    "minimal_backoff_time": "1s",
-    "maximal_backoff_time": "2s",
+    # Whole seconds: of one, nothing may be left, and a message that is found while the agent that has just deferred it
+    # still holds its file ("skipped, still being delivered") is put off for minutes.
+    "minimal_backoff_time": "2s",
+    "maximal_backoff_time": "3s",
     "transport_retry_time": "1s",
 }
 
