@@ -8,8 +8,8 @@ The script maps a stage to a step, or to a list of steps that are used up one pe
 A plain string stands for ``Say(string)``; lines are separated by a newline.
 
 Stages: "greeting", "EHLO", "XFORWARD", "MAIL", "RCPT", "DATA", "body" (after the first bytes of the content),
-"dot" (after the final dot), "DATA without recipients", "RSET", "NOOP", "QUIT". "RCPT:<addr>" and "dot:<first accepted recipient>" are tried
-before "RCPT" and "dot".
+"dot" (after the final dot), "DATA without recipients", "RSET", "NOOP", "QUIT". "RCPT:<addr>" and
+"dot:<first accepted recipient>" are tried before "RCPT" and "dot".
 
 It reads as RFC 5321 says: only CRLF.CRLF ends the data. What comes after it counts as a command.
 """
