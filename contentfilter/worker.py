@@ -24,6 +24,7 @@ from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.header import HeaderInspector, HeaderSettings
 from contentfilter.inspectors.rules import RulesInspector
 from contentfilter.inspectors.spamd import SpamdInspector
+from contentfilter.intake.capacity import Capacity, CapacityLimits
 from contentfilter.intake.listener import Listener
 from contentfilter.intake.settings import IntakeSettings
 from contentfilter.mime import Limits
@@ -60,7 +61,8 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
         await box.start()
     pipeline = pipeline_for(config, routes, box, history_for(config))
-    listener = Listener(pipeline.handle, intake_settings(config), admit=pipeline.admit)
+    capacity = Capacity(capacity_limits(config))
+    listener = Listener(pipeline.handle, intake_settings(config), admit=pipeline.admit, capacity=capacity)
     named = zip(sockets, config.listen.addresses, strict=True)
     serving = [asyncio.create_task(listener.serve(sock, name)) for sock, name in named]
     os.write(ready, b"r")
@@ -243,4 +245,20 @@ def intake_settings(config: Config) -> IntakeSettings:
         max_connections=config.listen.max_connections,
         command_timeout=config.listen.command_timeout,
         data_timeout=config.listen.data_timeout,
+        min_data_rate=config.listen.min_data_rate,
+    )
+
+
+def capacity_limits(config: Config) -> CapacityLimits:
+    """How much is worked on at a time."""
+    limits = config.limits
+    return CapacityLimits(
+        messages=limits.messages_in_work,
+        bytes=limits.bytes_in_work,
+        messages_in_all=limits.messages_in_all,
+        bytes_in_all=limits.bytes_in_all,
+        memory=limits.memory_held,
+        spool=limits.spool_held,
+        mail_wait=limits.mail_wait,
+        slot_wait=limits.slot_wait,
     )
