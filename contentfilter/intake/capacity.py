@@ -175,7 +175,7 @@ class Capacity:
     def _has_room(self, size: int, more_messages: int, more_bytes: int) -> bool:
         """Whether a message that is still to come would find a slot, behind those that wait and these."""
         limits = self._limits
-        if self.holdings.full:
+        if not self.holdings.has_room(size):
             return False
         messages = self.messages + len(self._for_slot) + more_messages
         total = self.bytes + self._for_slot.bytes + more_bytes + size

@@ -27,6 +27,10 @@ class Holdings:
         """Whether the disk may take no further message."""
         return self.spooled >= self.spool_ceiling
 
+    def has_room(self, size: int) -> bool:
+        """Whether a message of so many bytes, 0 if unknown, could be spooled."""
+        return not self.full and self.spooled + size <= self.spool_ceiling
+
 
 class Holding:
     """The part of one message, for :class:`contentfilter.message.Spool`. Use it as a context manager around both."""

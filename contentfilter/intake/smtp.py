@@ -101,6 +101,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._refusals = Refusals(settings, self._name)
         self._listening = False
         self._listening_since = 0.0
+        self._received: int | None = None
         self._draining = False
         self._client_closed = False
         self._leaving = False
@@ -125,7 +126,8 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     def _timeout_cb(self) -> None:
         if not self._leaving:
-            log.warning("%s: timeout in state %s, closing", self._name, self._dialog.state.name)
+            state = self._dialog.state.name if self._received is None else f"DATA after {self._received} bytes"
+            log.warning("%s: timeout in state %s, closing", self._name, state)
         transport = self._writer.transport
         if self._leaving or transport.get_write_buffer_size():
             # It takes nothing from us: it would not hear a farewell either.
@@ -330,12 +332,15 @@ class Connection(aiosmtpd.smtp.SMTP):
         now = self.loop.time()
         deadline = now + patience
         ended = False
+        self._received = 0
         while not ended:
             self._reset_timeout(max(deadline - now, _AT_ONCE))
             chunk = await wire.read_chunk()
+            self._received += len(chunk)
             ended = receiver.feed(chunk)
             now = self.loop.time()
             deadline = min(now + patience, deadline + len(chunk) / rate)
+        self._received = None
         wire.unread(receiver.rest)
 
     async def _hand_over(self, wire: Wire, message: Message) -> None:
