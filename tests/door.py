@@ -14,7 +14,7 @@ from typing import Any
 
 from contentfilter import reply
 from contentfilter.envelope import Envelope, Protocol
-from contentfilter.intake import Admission, Handler, IntakeSettings, Listener, Unheard
+from contentfilter.intake import Admission, Capacity, Handler, IntakeSettings, Listener, Unheard
 from contentfilter.message import Message
 from contentfilter.reply import Reply
 
@@ -160,6 +160,7 @@ async def open_door(
     *,
     unheard: Unheard | None = None,
     admit: Admission | None = None,
+    capacity: Capacity | None = None,
     patience: float = 0.0,
     **settings: Any,
 ) -> AsyncIterator[Door]:
@@ -171,7 +172,7 @@ async def open_door(
     tcp, unix = listening(path)
     spool = settings.pop("spool_directory", directory)
     limits = IntakeSettings(hostname="filter.example", spool_directory=spool, **settings)
-    listener = Listener(handler, limits, unheard, admit=admit)
+    listener = Listener(handler, limits, unheard, admit=admit, capacity=capacity)
     serving = [asyncio.create_task(listener.serve(sock, name)) for sock, name in ((tcp, "tcp"), (unix, "unix"))]
     try:
         yield Door(listener, tcp.getsockname()[1], path, serving)
