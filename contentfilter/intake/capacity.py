@@ -97,17 +97,24 @@ class Capacity:
         )
         return not (self._for_slot or self._for_room) and all(4 * used <= 3 * limit for used, limit in parts if limit)
 
+    def has_room(self, size: int) -> bool:
+        """Whether there is room now for a message of which so many bytes are announced, 0 if unknown."""
+        return not self._for_room and self._has_room(size, 0, 0)
+
     async def room(self, size: int) -> bool:
-        """Wait for room for a message of which so many bytes are announced, 0 if unknown. False: there is none."""
-        if not self._for_room and self._has_room(size, 0, 0):
-            return True
-        return await self._wait(self._for_room, size, self._limits.mail_wait)
+        """Wait for it. False: there is none."""
+        return self.has_room(size) or await self._wait(self._for_room, size, self._limits.mail_wait)
+
+    def try_enter(self, size: int) -> bool:
+        """Take a slot for a message of so many bytes, if there is one now, to be given back by leave."""
+        if self._for_slot or not self._fits(size):
+            return False
+        self._take(size)
+        return True
 
     async def enter(self, size: int) -> None:
-        """Take a slot for a message of so many bytes, to be given back by leave. Raises BusyError if there is none."""
-        if not self._for_slot and self._fits(size):
-            self._take(size)
-        elif not await self._wait(self._for_slot, size, self._limits.slot_wait):
+        """Wait for it. Raises BusyError if there is none."""
+        if not self.try_enter(size) and not await self._wait(self._for_slot, size, self._limits.slot_wait):
             raise BusyError(f"no slot in {self._limits.slot_wait:g} s")
 
     def leave(self, size: int) -> None:
@@ -123,6 +130,8 @@ class Capacity:
 
     def serve(self) -> None:
         """Let in whoever can be let in: something became free."""
+        if not (self._for_slot or self._for_room):
+            return
         while (first := self._for_slot.first) is not None and self._fits(first.size):
             self._take(first.size)
             self._for_slot.call_first()

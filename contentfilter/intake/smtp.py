@@ -263,7 +263,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         """What the dialog answers, unless there is no room for it."""
         if answer is reply.RECIPIENT_OK:
             return await self._admission()
-        if answer is reply.SENDER_OK:
+        if answer is reply.SENDER_OK and not self._capacity.has_room(self._dialog.declared_size):
             return await self._turn()
         if answer is reply.START_DATA and self._capacity.holdings.full:
             self._capacity.refuse()
@@ -303,10 +303,11 @@ class Connection(aiosmtpd.smtp.SMTP):
         return refusal
 
     async def _data(self, wire: Wire) -> None:
+        holding = Holding(self._capacity.holdings)
         try:
-            with Holding(self._capacity.holdings) as holding:
-                await self._take_in(wire, holding)
+            await self._take_in(wire, holding)
         finally:
+            holding.release()
             self._capacity.serve()
 
     async def _take_in(self, wire: Wire, holding: Holding) -> None:
@@ -359,10 +360,11 @@ class Connection(aiosmtpd.smtp.SMTP):
     async def _in_turn(self, envelope: Envelope, message: Message) -> Sequence[Reply]:
         """Have the message worked on when it is its turn. The slot is given back before anybody reads our replies."""
         size, was_there = len(message), not self._client_closed
-        try:
-            await self._capacity.enter(size)
-        except BusyError as error:
-            return [error.reply] * self._dialog.answers
+        if not self._capacity.try_enter(size):
+            try:
+                await self._capacity.enter(size)
+            except BusyError as error:
+                return [error.reply] * self._dialog.answers
         try:
             if was_there and self._client_closed:
                 # It gave up waiting and will come again: whatever we did now would be done twice.
