@@ -104,6 +104,7 @@ def box_for(config: Config) -> Box:
             helpers=config.unpack.helpers,
             jobs_per_helper=config.unpack.jobs_per_helper,
             memory=config.unpack.memory,
+            queue=limits.messages_in_work,
             wait=limits.inspect_timeout,
             budget=budget,
         )

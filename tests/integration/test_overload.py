@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from demo.neighbours.filter import Filter
+from demo.neighbours.postfix import Postfix, Transport
+from demo.neighbours.spamd import Spamd
 from tests.crowd import crowd
 from tests.door import PATIENCE, Client
 from tests.fakes.next_hop import FakeNextHop, Hold
+from tests.house import BOB, built, text
 
 NO_SCANNERS: Mapping[str, Any] = {"clamav": {"enabled": False}, "spamassassin": {"enabled": False}}
 LETTER = b"From: alice@example.net\r\nSubject: %d\r\n\r\nHello.\r\n"
@@ -100,3 +103,19 @@ async def test_what_is_too_much_comes_again_and_arrives_once(hop: FakeNextHop, t
         await asyncio.to_thread(filter_.stop)
     assert subjects(hop) == Counter(map(str, range(10)))
     assert sum("full, new mail has to wait: 1 messages" in line for line in filter_.log_lines()) == 1
+
+
+@pytest.mark.parametrize("transport", list(Transport), ids=lambda transport: transport.value)
+def test_postfix_comes_again_and_each_message_arrives_once(
+    start_postfix: Callable[..., Postfix], spamd: Spamd, open_directory: Path, transport: Transport
+) -> None:
+    limits = {"messages_in_work": 1, "mail_wait": 0.01, "slot_wait": 0.01}
+    settings = {"workers": 1, "limits": limits, "clamav": {"enabled": False}}
+    settings["spamassassin"] = {"address": spamd.address}  # somebody has to take his time
+    house = built(start_postfix, "", spamd.address, open_directory, transport, settings)
+    with house as it:
+        for number in range(6):
+            it.send(text(f"number {number}"), BOB)
+        arrived = it.postfix.wait_for_mail(BOB, 6)
+        assert sorted(mail.header["Subject"] for mail in arrived) == sorted(f"number {number}" for number in range(6))
+        assert it.postfix.wait_for_log(r"status=deferred .*451 4\.3\.2 The content filter is busy")
