@@ -28,6 +28,7 @@ from contentfilter.errors import ConfigError, FilterError
 from contentfilter.message import Message, Spool
 from contentfilter.printable import printable
 from contentfilter.verdict import Category
+from quarantine.durable import UMASK
 
 _READ = 1 << 20
 _MEDIUM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
@@ -359,6 +360,7 @@ def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> Non
 def main() -> None:
     """Run the command; no traceback for what a user or the system can put right."""
     use_our_bash()
+    os.umask(UMASK)
     try:
         cli.main(prog_name="contentfilter", standalone_mode=False)
     except click.ClickException as error:

@@ -22,6 +22,7 @@ from contentfilter.routes import Routes
 from contentfilter.verdict import Category
 from quarantine import command, view
 from quarantine.command import Address, Age, Moment, Size, SysexitsGroup, common_options
+from quarantine.durable import UMASK
 from quarantine.expire import Limits
 from quarantine.expire import expire as expire_items
 from quarantine.index import Query
@@ -283,4 +284,5 @@ def _leave(codes: Sequence[int]) -> None:
 
 def main() -> None:
     """The entry point."""
+    os.umask(UMASK)
     cli()

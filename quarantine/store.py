@@ -16,8 +16,9 @@ from contentfilter.errors import QuarantineError
 from contentfilter.mail_id import is_id
 from contentfilter.message import Message
 from quarantine.errors import IndexDamagedError, ItemBusyError, ItemDamagedError, UnknownIdError
-from quarantine.files import Files, Item
+from quarantine.files import Files
 from quarantine.index import Holding, Index, Query, Summary
+from quarantine.item import Item
 from quarantine.record import Record
 
 Progress = Callable[[int, int], None]
