@@ -66,8 +66,11 @@ def list_items(path: Path | None, as_json: bool, limit: int | None, page: int, *
         items = quarantine.find(query, size, (page - 1) * (size or 0))
         if as_json:
             view.print_json([view.summary_values(item) for item in items])
-            return
-        count = quarantine.count(query)
+        count = 0 if as_json else quarantine.count(query)
+        if quarantine.incomplete:
+            command.complain("the index is just being rebuilt from the files: some items may not be listed yet")
+    if as_json:
+        return
     if items:
         view.print_list(items)
     pages = -(-count // (size or _PAGE))

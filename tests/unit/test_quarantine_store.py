@@ -537,7 +537,7 @@ def test_a_lost_index_is_rebuilt_from_the_files(tmp_path: Path, harm: str) -> No
         with sqlite3.connect(path) as connection:
             connection.execute("UPDATE quarantine_schema SET version = 99")
         connection.close()
-    if harm != "missing":
+    if harm == "another version":
         with pytest.raises(IndexDamagedError, match="quarantine reindex"):
             opened.count(Query())
         with pytest.raises(QuarantineError):
