@@ -59,7 +59,8 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     box = box_for(config)
     with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
         await box.start()
-    pipeline = pipeline_for(config, routes, box, history_for(config))
+    history = history_for(config)
+    pipeline = pipeline_for(config, routes, box, history)
     listener = Listener(pipeline.handle, intake_settings(config), admit=pipeline.admit)
     named = zip(sockets, config.listen.addresses, strict=True)
     serving = [asyncio.create_task(listener.serve(sock, name)) for sock, name in named]
@@ -69,6 +70,8 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     await listener.drain(config.drain_timeout)
     await asyncio.gather(*serving)
     await pipeline.close()
+    if history is not None:
+        await asyncio.to_thread(history.close)
     await box.close()
     await routes.close()
 
