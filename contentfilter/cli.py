@@ -26,7 +26,7 @@ from contentfilter.config import Config
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import ConfigError, FilterError
 from contentfilter.message import Message, Spool
-from contentfilter.printable import printable
+from contentfilter.printable import printable, told
 from contentfilter.verdict import Category
 from quarantine.durable import UMASK
 
@@ -375,5 +375,7 @@ def main() -> None:
         if isinstance(error, BrokenPipeError):
             raise SystemExit(os.EX_OK) from None
         if error.errno not in _MEDIUM:
-            raise
+            fail(f"unforeseen error: {told(error)}", os.EX_SOFTWARE)
         fail(error.strerror or str(error), os.EX_IOERR)
+    except Exception as error:
+        fail(f"unforeseen error: {told(error)}", os.EX_SOFTWARE)
