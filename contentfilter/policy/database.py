@@ -12,6 +12,7 @@ keeps us from reading, is an error.
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -229,7 +230,7 @@ class PolicyDatabase:
         """The edge to the database."""
         try:
             yield
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise PolicyError(f"the policy database does not work: {cause_of(error)}") from error
 
 
