@@ -1,7 +1,7 @@
 # Two commands need nothing but this file and a Debian machine: make demo, make test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz clean
+.PHONY: help demo test check audit bench fuzz clean
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SECONDS ?= 60
@@ -21,6 +21,10 @@ check:  ## Lint, format and types, without the tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict contentfilter quarantine demo
+
+audit:  ## Are our dependencies what requirements.lock says, and is any of them known to be vulnerable
+	@scripts/setup --dev
+	@scripts/audit
 
 bench:  ## Throughput and memory, beside amavisd-new where it is installed
 	@scripts/setup

@@ -27,8 +27,9 @@ from contentfilter.config import Config
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import ConfigError, FilterError
 from contentfilter.message import Message, Spool
-from contentfilter.printable import printable
+from contentfilter.printable import printable, told
 from contentfilter.verdict import Category
+from quarantine.durable import UMASK
 
 _READ = 1 << 20
 _MEDIUM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
@@ -360,6 +361,7 @@ def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> Non
 def main() -> None:
     """Run the command; no traceback for what a user or the system can put right."""
     use_our_bash()
+    os.umask(UMASK)
     try:
         cli.main(prog_name="contentfilter", standalone_mode=False)
     except click.ClickException as error:
@@ -374,5 +376,7 @@ def main() -> None:
         if isinstance(error, BrokenPipeError):
             raise SystemExit(os.EX_OK) from None
         if error.errno not in _MEDIUM:
-            raise
+            fail(f"unforeseen error: {told(error)}", os.EX_SOFTWARE)
         fail(error.strerror or str(error), os.EX_IOERR)
+    except Exception as error:
+        fail(f"unforeseen error: {told(error)}", os.EX_SOFTWARE)

@@ -20,7 +20,6 @@ import socket
 import stat
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -235,7 +234,7 @@ class Supervisor:
             self.work(self.config, tuple(self._sockets.values()), tell)
             status = 0
         except BaseException:
-            _log.critical("worker died:\n%s", traceback.format_exc())
+            _log.critical("worker died", exc_info=True)
         finally:
             logging.shutdown()
             os._exit(status)  # never return into the supervisor's frames

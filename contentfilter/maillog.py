@@ -17,7 +17,7 @@ from contentfilter.envelope import Client, Envelope
 from contentfilter.errors import FilterError
 from contentfilter.finding import Finding, RuleAction
 from contentfilter.outcome import Outcome
-from contentfilter.printable import printable
+from contentfilter.printable import printable, told
 from contentfilter.reply import Reply
 from contentfilter.score import format_level
 from contentfilter.verdict import Action
@@ -116,8 +116,8 @@ def rule_hit(mail_id: str, finding: Finding) -> None:
 
 
 def unforeseen(mail_id: str, doing: str) -> None:
-    """An exception that nobody foresaw, with its traceback; the sender keeps the mail."""
-    _log.exception("(%s) unforeseen error while %s", mail_id, doing)
+    """An exception that nobody foresaw, with its place; the sender keeps the mail."""
+    _log.exception("(%s) unforeseen error while %s", mail_id, doing)  # in a line, as _Harmless shows it
 
 
 def undecided(mail_id: str, envelope: Envelope, error: FilterError) -> None:
@@ -204,18 +204,36 @@ def unreported(mail_id: str, recipients: Sequence[str], why: str, quarantine_id:
         )  # fmt: skip
 
 
+class _Harmless(logging.Formatter):
+    """Lines in which nothing drives a terminal or stands for another line, whoever logs what. Exceptions are told."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        copy = logging.makeLogRecord(record.__dict__)
+        copy.exc_info = copy.exc_text = copy.stack_info = None
+        line = printable(super().format(copy))
+        error = record.exc_info[1] if record.exc_info else None
+        return line if error is None else f"{line}: {told(error)}"
+
+
 def set_up(destination: str, level: str, syslog_address: str = "/dev/log") -> None:
     """Send the log to "stderr" or "syslog"; a syslog daemon that is away now may come later."""
     handler: logging.Handler
     if destination == "syslog":
         handler = logging.handlers.SysLogHandler(syslog_address, logging.handlers.SysLogHandler.LOG_MAIL)
         handler.ident = "contentfilter: "
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Harmless("%(message)s"))
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(levelname).1s %(process)d %(message)s"))
+        handler.setFormatter(_Harmless("%(levelname).1s %(process)d %(message)s"))
     for old in _log.handlers:
         old.close()
     _log.handlers[:] = [handler]
     _log.propagate = False
     _log.setLevel(level.upper())
+    # What libraries log goes the same way. A log that is full or gone is no reason to print what was to go there.
+    others = logging.StreamHandler(sys.stderr)
+    others.setLevel(logging.WARNING)
+    others.setFormatter(_Harmless("%(levelname).1s %(process)d %(name)s: %(message)s"))
+    logging.lastResort = others
+    logging.raiseExceptions = False

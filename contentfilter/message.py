@@ -163,7 +163,7 @@ class Spool:
         else:
             if self._room is not None:
                 self._room.spool(len(chunk))
-            _write_all(self._descriptor, chunk)
+            _write_all(self._descriptor, chunk, self._directory)
 
     def _with_full_line_ends(self, chunk: bytes) -> bytes:
         if self._ends_in_cr and chunk.startswith(b"\n"):
@@ -175,7 +175,7 @@ class Spool:
             self._room.spool(self.size)
         self._descriptor = _anonymous_file(self._directory)
         for chunk in self._memory:
-            _write_all(self._descriptor, chunk)
+            _write_all(self._descriptor, chunk, self._directory)
         self._memory.clear()
         if self._room is not None:
             self._room.leave_memory()
@@ -190,7 +190,7 @@ class Spool:
             buffer = mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ)
         except OSError as error:
             self.abandon()
-            raise SpoolError(f"cannot map the spooled message: {error}") from error
+            raise SpoolError(f"cannot map the message spooled into {self._directory}: {error}") from error
         message = Message(buffer, self._descriptor)
         self._descriptor = None
         return message
@@ -233,14 +233,14 @@ def _anonymous_file(directory: Path) -> int:
         return descriptor
 
 
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+def _write_all(descriptor: int, data: bytes | memoryview, where: Path | str = "memory") -> None:
     with memoryview(data) as view:
         written = 0
         while written < len(view):
             try:
                 written += os.write(descriptor, view[written:])
             except OSError as error:
-                raise SpoolError(f"cannot write the spooled message: {error}") from error
+                raise SpoolError(f"cannot spool into {where}: {error}") from error
 
 
 def _released(piece: memoryview) -> Iterator[memoryview]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import traceback
 import unicodedata
 
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories: controls, format characters (bidirectional overrides), surrogates, unassigned, line breaks."""
 
-_JOINERS = "\u200c\u200d"
-"""Format characters that scripts and emoji need and that change nothing but their neighbours' shape."""
+_QUOTED = re.compile(r"""b?(['"]).*?(?:\1|$)""", re.DOTALL)
+_FRAMES = 5
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -22,6 +24,33 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def _escape(character: str) -> str:
-    if character in _JOINERS or unicodedata.category(character) not in _UNSAFE:
+    if unicodedata.category(character) not in _UNSAFE:
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def gist(error: BaseException) -> str:
+    """An exception that nobody foresaw, without what a message may have put into it.
+
+    Such exceptions quote what they stumble over, so that what is in quotes is left out.
+    """
+    text = _QUOTED.sub("'...'", printable(str(error)[:1000]))[:150]
+    return f"{type(error).__name__}: {text}"
+
+
+def told(error: BaseException) -> str:
+    """The same with the places where it and those before it came up, in one line."""
+    chain: list[str] = []
+    current: BaseException | None = error
+    while current is not None and len(chain) < _FRAMES:
+        frames = reversed(traceback.extract_tb(current.__traceback__)[-_FRAMES:])
+        places = " < ".join(
+            f"{'/'.join(frame.filename.split('/')[-2:])}:{frame.lineno} {frame.name}" for frame in frames
+        )
+        chain.append(f"{gist(current)} at {places or 'an unknown place'}")
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return "; after ".join(chain)
+
+
+def _short(path: str) -> str:
+    return "/".join(path.split("/")[-2:])

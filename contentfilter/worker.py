@@ -65,8 +65,8 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     box = box_for(config)
     with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
         await box.start()
-    retries = retries_for(config)
-    pipeline = pipeline_for(config, routes, box, history_for(config), retries)
+    retries, history = retries_for(config), history_for(config)
+    pipeline = pipeline_for(config, routes, box, history, retries)
     service = Service(pipeline.handle, pipeline.admit, retries.turn, retries.unheard)
     listener = Listener(service, intake_settings(config), Capacity(capacity_limits(config)))
     named = zip(sockets, config.listen.addresses, strict=True)
@@ -77,6 +77,8 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     await listener.drain(config.drain_timeout)
     await asyncio.gather(*serving)
     await pipeline.close()
+    if history is not None:
+        await asyncio.to_thread(history.close)
     await box.close()
     await routes.close()
     retries.close()

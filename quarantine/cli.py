@@ -22,6 +22,7 @@ from contentfilter.routes import Routes
 from contentfilter.verdict import Category
 from quarantine import command, view
 from quarantine.command import Address, Age, Moment, Size, SysexitsGroup, common_options
+from quarantine.durable import UMASK
 from quarantine.expire import Limits
 from quarantine.expire import expire as expire_items
 from quarantine.index import Query
@@ -65,8 +66,11 @@ def list_items(path: Path | None, as_json: bool, limit: int | None, page: int, *
         items = quarantine.find(query, size, (page - 1) * (size or 0))
         if as_json:
             view.print_json([view.summary_values(item) for item in items])
-            return
-        count = quarantine.count(query)
+        count = 0 if as_json else quarantine.count(query)
+        if quarantine.incomplete:
+            command.complain("the index is just being rebuilt from the files: some items may not be listed yet")
+    if as_json:
+        return
     if items:
         view.print_list(items)
     pages = -(-count // (size or _PAGE))
@@ -283,4 +287,5 @@ def _leave(codes: Sequence[int]) -> None:
 
 def main() -> None:
     """The entry point."""
+    os.umask(UMASK)
     cli()

@@ -22,7 +22,7 @@ from contentfilter import config as configuration
 from contentfilter.config import Config
 from contentfilter.errors import ConfigError, FilterError
 from contentfilter.mail_id import is_id
-from contentfilter.printable import printable
+from contentfilter.printable import printable, told
 from quarantine import store
 from quarantine.errors import ItemBusyError, ItemDamagedError, UnknownIdError
 from quarantine.moments import bytes_of_size, moment, seconds_of_age
@@ -47,6 +47,8 @@ class SysexitsGroup(click.Group):
         more["standalone_mode"] = False
         try:
             result = super().main(*arguments, **more)
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except click.UsageError as error:
             error.show()
             sys.exit(os.EX_USAGE)
@@ -56,10 +58,17 @@ class SysexitsGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             complain("interrupted")
             sys.exit(130)
-        except BrokenPipeError:
-            # Who reads us has seen enough, as with "| head". Nothing may be flushed into the closed pipe at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
+        except OSError as error:
+            # What is left in the buffer goes nowhere: writing it at exit would fail once more.
+            with contextlib.suppress(OSError, AttributeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if isinstance(error, BrokenPipeError):
+                sys.exit(0)  # who reads us has seen enough, as with "| head"
+            complain(error.strerror or str(error))
+            sys.exit(os.EX_NOPERM if isinstance(error, PermissionError) else os.EX_IOERR)
+        except Exception as error:
+            complain(f"unforeseen error: {told(error)}")
+            sys.exit(os.EX_SOFTWARE)
         sys.exit(result if isinstance(result, int) else 0)
 
 

@@ -18,4 +18,10 @@ class ItemDamagedError(QuarantineError):
 
 
 class IndexDamagedError(QuarantineError):
-    """The index cannot be used until it is rebuilt from the files."""
+    """The index cannot be used until it is rebuilt from the files. file: which one, as the index knows it."""
+
+    file: object = None
+
+
+class IndexVersionError(IndexDamagedError):
+    """The index is that of another version of the program: somebody has to decide what becomes of it."""

@@ -8,74 +8,23 @@ leaves nothing locked. Only ids that :func:`contentfilter.mail_id.is_id` accepts
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import mmap
 import os
-import tempfile
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO
-
-import zstandard
 
 from contentfilter.errors import QuarantineError
 from contentfilter.mail_id import is_id
 from contentfilter.message import Message
-from quarantine.durable import create_file, make_directory, sync_directory, try_lock, write_all, write_file
-from quarantine.errors import ItemBusyError, ItemDamagedError, UnknownIdError
+from quarantine.durable import create_file, make_directory, open_directory, try_lock
+from quarantine.errors import ItemDamagedError, UnknownIdError
+from quarantine.item import MESSAGE, NEW, READ, RECORD, Item, exists, read_record, status, take_lock, translated, unlink
+from quarantine.packing import unpack
 from quarantine.record import Record
 
-_MESSAGE = ".eml.zst"
-_RECORD = ".json"
-_NEW = ".json.new"
-_DAY = "[0-9]" * 4 + "-" + "[0-9]" * 2 + "-" + "[0-9]" * 2
-_CHUNK = 1 << 20
-_LEVEL = 3
-
-
-class Item:
-    """One item, locked until it is closed. Use it as a context manager."""
-
-    def __init__(self, directory: Path, mail_id: str, descriptor: int) -> None:
-        self.id = mail_id
-        self.directory = directory
-        self._descriptor = descriptor
-
-    def record(self) -> Record:
-        """The record as it is on disk. Raises QuarantineError."""
-        return _read_record(self.directory / (self.id + _RECORD))
-
-    def stored_size(self) -> int:
-        """Bytes that the item takes on disk. Raises QuarantineError."""
-        with _translated(f"cannot measure item {self.id}"):
-            return os.fstat(self._descriptor).st_size + (self.directory / (self.id + _RECORD)).stat().st_size
-
-    def rewrite(self, record: Record) -> None:
-        """Replace the record, durably. Raises QuarantineError; the old record then stands or the new one does."""
-        with _translated(f"cannot update item {self.id}"):
-            _place_record(self.directory, record, os.O_TRUNC)
-
-    def remove(self) -> None:
-        """Delete the files. Raises QuarantineError. The record goes first: what a crash leaves is no item any more."""
-        with _translated(f"cannot delete item {self.id}"):
-            for suffix in (_RECORD, _NEW, _MESSAGE):
-                (self.directory / (self.id + suffix)).unlink(missing_ok=True)
-            sync_directory(self.directory)
-
-    def close(self) -> None:
-        """Let go of the lock."""
-        os.close(self._descriptor)
-
-    def __enter__(self) -> Item:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 class Files:
@@ -87,12 +36,12 @@ class Files:
 
     def prepare(self) -> None:
         """Make the directory if it is missing. Raises QuarantineError."""
-        with _translated(f"cannot use {self.directory}"):
-            make_directory(self.directory)
+        with translated(f"cannot use {self.directory}"):
+            make_directory(self.directory, for_group=True)
 
     def exist(self) -> bool:
         """Whether the directory is there: it is made when the first item comes. Raises QuarantineError."""
-        with _translated(f"cannot look into {self.directory}"):
+        with translated(f"cannot look into {self.directory}"):
             try:
                 # To look into it is the one way to know that we may; otherwise "no items" would be a guess.
                 os.scandir(self.directory).close()
@@ -106,55 +55,64 @@ class Files:
             raise QuarantineError(f"not a quarantine id: {record.id!r}")
         if (record.digest, record.size) != (message.digest, len(message)):
             raise QuarantineError(f"the record of {record.id} is about another message")
-        with _translated(f"cannot store item {record.id}"):
-            day = self._day_directory(record.time)
+        with translated(f"cannot store item {record.id} in {self.directory}"):
+            item = self._new_item(record)
             try:
-                descriptor = create_file(day / (record.id + _MESSAGE))
-            except FileNotFoundError:
-                self._safe_day = None
-                raise
-            item = Item(day, record.id, descriptor)
-            try:
-                _fill(item, descriptor, record, message)
+                item.fill(record, message)
             except BaseException:
+                item.take_back()
                 item.close()
-                _discard(day, record.id)
                 raise
             return item
 
-    def _day_directory(self, received_at: float) -> Path:
+    def _new_item(self, record: Record) -> Item:
+        day = self._day_directory(record.time)
+        try:
+            descriptor = create_file(record.id + MESSAGE, directory=day)
+        except BaseException:
+            os.close(day)
+            raise
+        return Item(day, record.id, descriptor)
+
+    def _day_directory(self, received_at: float) -> int:
         day = self.directory / datetime.fromtimestamp(received_at, UTC).strftime("%Y-%m-%d")
-        if day != self._safe_day:
-            make_directory(day)
-            self._safe_day = day
-        return day
+        if day == self._safe_day:
+            with contextlib.suppress(FileNotFoundError):  # emptied meanwhile, and removed
+                return open_directory(day)
+        make_directory(day)
+        self._safe_day = day
+        return open_directory(day)
 
     def read(self, mail_id: str) -> Record:
         """The record of an item. Raises UnknownIdError, ItemDamagedError, QuarantineError."""
-        return _read_record(self._find(mail_id) / (mail_id + _RECORD))
+        with self._found(mail_id) as day:
+            return read_record(day, mail_id)
 
     def open_message(self, record: Record) -> Message:
         """The message, whose bytes are those that were stored. Close it.
 
         Raises ItemDamagedError if they are not, UnknownIdError, QuarantineError.
         """
-        path = self._find(record.id) / (record.id + _MESSAGE)
-        try:
-            with _message_access(record.id), path.open("rb") as source:
-                return _unpack(source, record)
-        except zstandard.ZstdError as error:
-            raise ItemDamagedError(f"item {record.id} is damaged: {error}") from error
+        with (
+            self._found(record.id) as day,
+            _message_access(record.id),
+            open(os.open(record.id + MESSAGE, READ, dir_fd=day), "rb") as source,  # noqa: PTH123 - a descriptor
+        ):
+            return unpack(source, record)
 
     def lock(self, mail_id: str) -> Item:
         """The item, for its changing. Raises ItemBusyError, UnknownIdError, ItemDamagedError, QuarantineError."""
-        directory = self._find(mail_id)
-        with _message_access(mail_id):
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(directory / (mail_id + _MESSAGE), flags)
-        item = Item(directory, mail_id, descriptor)
+        with self._found(mail_id) as day, _message_access(mail_id):
+            descriptor = os.open(mail_id + MESSAGE, READ, dir_fd=day)
+            try:
+                item = Item(os.dup(day), mail_id, descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
         try:
-            _take_lock(item, descriptor)
-            self._find(mail_id)  # it may have been deleted while we came to the lock
+            take_lock(mail_id, descriptor)
+            with self._found(mail_id):
+                pass  # it may have been deleted while we came to the lock
         except BaseException:
             item.close()
             raise
@@ -162,44 +120,54 @@ class Files:
 
     def discard(self, mail_id: str) -> None:
         """Delete what is left of an item that cannot be locked because its message is gone. Raises QuarantineError."""
-        directory = self._find(mail_id)
-        with _translated(f"cannot delete item {mail_id}"):
-            (directory / (mail_id + _RECORD)).unlink(missing_ok=True)
-            sync_directory(directory)
+        with self._found(mail_id) as day, translated(f"cannot delete item {mail_id}"):
+            unlink(day, mail_id + RECORD)
+            os.fsync(day)
 
-    def _find(self, mail_id: str) -> Path:
+    @contextlib.contextmanager
+    def _found(self, mail_id: str) -> Iterator[int]:
         """The directory that holds the item."""
         if not is_id(mail_id):
             raise UnknownIdError(f"not a quarantine id: {mail_id!r}")
-        with _translated(f"cannot look for item {mail_id}"):
-            for day in reversed(self.days()):
-                if (day / (mail_id + _RECORD)).exists():
-                    return day
+        for path in reversed(self.days()):
+            with translated(f"cannot look for item {mail_id}"), _opened(path) as day:
+                if day is None or not exists(day, mail_id + RECORD):
+                    continue
+                found = os.dup(day)
+            try:
+                yield found
+            finally:
+                os.close(found)
+            return
         raise UnknownIdError(f"no item {mail_id} in the quarantine")
 
     def days(self) -> list[Path]:
-        """The dated directories, oldest first. Raises QuarantineError."""
+        """The dated directories, oldest first; what only leads to one is none of ours. Raises QuarantineError."""
         if not self.exist():
             return []
-        with _translated(f"cannot read {self.directory}"):
-            return sorted(self.directory.glob(_DAY))
+        with translated(f"cannot read {self.directory}"), os.scandir(self.directory) as entries:
+            names = [one.name for one in entries if _DAY.fullmatch(one.name) and one.is_dir(follow_symlinks=False)]
+        return [self.directory / name for name in sorted(names)]
 
     def ids(self) -> list[str]:
         """The ids of all items, oldest day first. Raises QuarantineError."""
-        with _translated(f"cannot read {self.directory}"):
-            names = [path.name for day in self.days() for path in sorted(day.iterdir())]
-        ids = (name.removesuffix(_RECORD) for name in names if name.endswith(_RECORD))
+        with translated(f"cannot read {self.directory}"):
+            names = []
+            for path in self.days():
+                with _opened(path) as day:
+                    names += [] if day is None else _names(day)
+        ids = (name.removesuffix(RECORD) for name in names if name.endswith(RECORD))
         return [mail_id for mail_id in ids if is_id(mail_id)]
 
     def leftovers(self, older_than: float) -> list[Path]:
         """Files of ours that belong to no item and have not changed for so many seconds. Raises QuarantineError."""
         before = time.time() - older_than
         found = []
-        with _translated(f"cannot read {self.directory}"):
-            for path in (path for day in self.days() for path in sorted(day.iterdir())):
-                with contextlib.suppress(FileNotFoundError):  # it was not left over but on its way
-                    if _is_partial(path) and path.stat(follow_symlinks=False).st_mtime < before:
-                        found.append(path)
+        with translated(f"cannot read {self.directory}"):
+            for path in self.days():
+                with _opened(path) as day:
+                    if day is not None:
+                        found += [path / name for name in _names(day) if _is_left_over(day, name, before)]
         return found
 
     def sweep(self, older_than: float) -> list[Path]:
@@ -207,105 +175,68 @@ class Files:
 
         older_than: in seconds. Raises QuarantineError.
         """
-        found = self.leftovers(older_than)
-        with _translated("cannot delete a leftover file"):
-            for path in found:
-                path.unlink(missing_ok=True)
-        for day in self.days()[:-2]:
+        found = []
+        with translated("cannot delete a leftover file"):
+            for path in self.leftovers(older_than):
+                with _opened(path.parent) as day:
+                    if day is not None and _deleted_unless_in_use(day, path.name):
+                        found.append(path)
+        for path in self.days()[:-2]:
             with contextlib.suppress(OSError):  # not empty
-                day.rmdir()
+                path.rmdir()
         return found
 
 
-def _take_lock(item: Item, descriptor: int) -> None:
-    if not try_lock(descriptor):
-        raise ItemBusyError(f"item {item.id} is in use by another command; try again")
-
-
-def _fill(item: Item, descriptor: int, record: Record, message: Message) -> None:
-    _take_lock(item, descriptor)
-    _pack(descriptor, message)
-    os.fsync(descriptor)
-    _place_record(item.directory, record, os.O_EXCL)
-
-
-def _place_record(directory: Path, record: Record, flags: int) -> None:
-    new = directory / (record.id + _NEW)
-    write_file(new, record.to_json().encode("ascii"), flags)
-    new.rename(directory / (record.id + _RECORD))
-    sync_directory(directory)
-
-
-def _discard(directory: Path, mail_id: str) -> None:
-    """Take back an item that could not be completed, as well as the disk lets us; a rest counts as left over."""
-    for suffix in (_RECORD, _NEW, _MESSAGE):
-        with contextlib.suppress(OSError):
-            (directory / (mail_id + suffix)).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        sync_directory(directory)
-
-
-def _is_partial(path: Path) -> bool:
-    mail_id, dot, suffix = path.name.partition(".")
-    if not is_id(mail_id) or dot + suffix not in {_NEW, _MESSAGE}:
-        return False
-    return dot + suffix == _NEW or not path.with_name(mail_id + _RECORD).exists()
-
-
-def _pack(descriptor: int, message: Message) -> None:
-    """Compress the message into a file, a stretch at a time."""
-    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj(size=len(message))
-    with memoryview(message.buffer) as view:
-        for start in range(0, len(view), _CHUNK):
-            with view[start : start + _CHUNK] as piece:
-                write_all(descriptor, compressor.compress(piece))
-    write_all(descriptor, compressor.flush())
-
-
-def _unpack(source: BinaryIO, record: Record) -> Message:
-    """Decompress into an anonymous file and make sure that it holds what the record says, and no byte more."""
-    digest, size = hashlib.sha256(), 0
-    with tempfile.TemporaryFile() as target:
-        with zstandard.ZstdDecompressor().stream_reader(source) as reader:
-            while size <= record.size and (chunk := reader.read(_CHUNK)):
-                digest.update(chunk)
-                size += len(chunk)
-                target.write(chunk)
-        if (size, digest.hexdigest()) != (record.size, record.digest):
-            raise ItemDamagedError(f"item {record.id} is damaged: its content is not what was stored")
-        target.flush()
-        return Message(mmap.mmap(target.fileno(), 0, prot=mmap.PROT_READ) if size else b"")
-
-
-def _read_record(path: Path) -> Record:
-    mail_id = path.name.removesuffix(_RECORD)
-    with _translated(f"cannot read the record of {mail_id}"):
-        try:
-            text = path.read_bytes()
-        except FileNotFoundError as error:
-            raise UnknownIdError(f"no item {mail_id} in the quarantine") from error
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int | None]:
+    """A dated directory; None if it is gone. Raises OSError."""
     try:
-        record = Record.from_json(text)
-    except ValueError as error:
-        raise ItemDamagedError(f"item {mail_id} is damaged: {error}") from error
-    if record.id != mail_id:
-        raise ItemDamagedError(f"item {mail_id} is damaged: its record is that of {record.id!r}")
-    return record
+        descriptor = open_directory(path)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _names(day: int) -> list[str]:
+    return sorted(os.listdir(day))
+
+
+def _is_left_over(day: int, name: str, before: float) -> bool:
+    mail_id, dot, suffix = name.partition(".")
+    if not is_id(mail_id) or dot + suffix not in {NEW, MESSAGE}:
+        return False
+    if dot + suffix == MESSAGE and exists(day, mail_id + RECORD):
+        return False
+    try:
+        return status(day, name).st_mtime < before
+    except FileNotFoundError:
+        return False  # it was not left over but on its way
+
+
+def _deleted_unless_in_use(day: int, name: str) -> bool:
+    """Delete a leftover. Who writes an item holds its lock: that tells also when a clock that jumped tells nothing."""
+    try:
+        descriptor = os.open(name.partition(".")[0] + MESSAGE, READ, dir_fd=day)
+    except FileNotFoundError:
+        unlink(day, name)
+        return True
+    try:
+        if not try_lock(descriptor):
+            return False
+        unlink(day, name)
+    finally:
+        os.close(descriptor)
+    return True
 
 
 @contextlib.contextmanager
 def _message_access(mail_id: str) -> Iterator[None]:
-    with _translated(f"cannot read item {mail_id}"):
+    with translated(f"cannot read item {mail_id}"):
         try:
             yield
         except FileNotFoundError as error:
             raise ItemDamagedError(f"item {mail_id} is damaged: its message is missing") from error
-
-
-@contextlib.contextmanager
-def _translated(problem: str) -> Iterator[None]:
-    """The edge to the file system."""
-    try:
-        yield
-    except (OSError, ValueError, OverflowError) as error:
-        raise QuarantineError(f"{problem}: {error}") from error

@@ -13,133 +13,60 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from sqlalchemy import (
-    URL,
-    BigInteger,
-    Column,
-    ColumnElement,
-    Connection,
-    Double,
-    Engine,
-    ForeignKey,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    make_url,
-    select,
-    text,
-)
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, insert, make_url, select, text
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from contentfilter.envelope import split_address
 from contentfilter.errors import QuarantineError
 from contentfilter.verdict import Category
 from quarantine.durable import create_file, locked
-from quarantine.errors import IndexDamagedError
+from quarantine.errors import IndexDamagedError, IndexVersionError
 from quarantine.record import Record, State
+from quarantine.tables import (
+    ITEM,
+    METADATA,
+    RECIPIENT,
+    SCHEMA,
+    Holding,
+    Query,
+    Summary,
+    conditions,
+    item_row,
+    recipient_rows,
+)
+
+__all__ = ["VERSION", "Holding", "Index", "Query", "Summary"]
 
 VERSION = 1
 _WAIT = 10.0
 """Seconds to wait for another process that writes."""
 _ATTEMPTS = 3
+_SHORT = (sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
+"""Fewer bytes than the database should have."""
 _BATCH = 500
 """Ids in one statement: SQLite takes 999 parameters at the least."""
-
-_METADATA = MetaData()
-_SCHEMA = Table("quarantine_schema", _METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
-_ITEM = Table(
-    "quarantine_item",
-    _METADATA,
-    Column("id", String(32), primary_key=True),
-    Column("time", Double, nullable=False, index=True),
-    Column("category", String(16), nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("mail_from", String, nullable=False),
-    Column("mail_from_folded", String, nullable=False),
-    Column("subject", String, nullable=False),
-    Column("subject_folded", String, nullable=False),
-    Column("size", BigInteger, nullable=False),
-    Column("stored", BigInteger, nullable=False),
-    Column("score", Double),
-)
-_RECIPIENT = Table(
-    "quarantine_recipient",
-    _METADATA,
-    Column("item", String(32), ForeignKey("quarantine_item.id"), primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("address", String, nullable=False),
-    Column("address_folded", String, nullable=False, index=True),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """An item as a list shows it. time: seconds since the epoch; size: bytes of the message; stored: bytes on disk."""
-
-    id: str
-    time: float
-    category: Category
-    state: State
-    mail_from: str
-    rcpt_tos: tuple[str, ...]
-    subject: str
-    size: int
-    stored: int
-    score: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """What an item takes. time: seconds since the epoch; stored: bytes on disk."""
-
-    id: str
-    time: float
-    state: State
-    stored: int
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Which items to list. What is None or empty does not restrict.
-
-    recipient, sender: user@domain is that address, @domain all of a domain, anything else a part of the address, and
-    "<>" the null sender, without regard to case. subject: a part of it, likewise. since <= time < until, in seconds.
-    """
-
-    recipient: str | None = None
-    sender: str | None = None
-    categories: frozenset[Category] = frozenset()
-    since: float | None = None
-    until: float | None = None
-    subject: str | None = None
-    state: State | None = None
 
 
 class Index:
     """The index in one database. The connection is made at first use, and anew in a forked process.
 
     lock_file: held while the tables are made, so that processes that start together do not get in each other's way.
+    on_loss: called, with the lock held, when the tables are new or may have lost rows. Raises OSError or nothing.
     """
 
-    def __init__(self, database: str, lock_file: Path) -> None:
+    def __init__(self, database: str, lock_file: Path, on_loss: Callable[[], None] = lambda: None) -> None:
         self._database = database
         self._lock_file = lock_file
+        self._on_loss = on_loss
         self._guard = threading.Lock()
         self._engine: Engine | None = None
         self._pid = 0
         self._path: Path | None = None
-        self._file: tuple[int, int] | None = None
-        """Which file our connections are to, by device and inode."""
+        self._file: _Identity | None = None
+        """Which file our connections are to, and which log, by device and inode."""
 
     def put(self, entries: Iterable[tuple[Record, int]]) -> None:
         """Enter records with the bytes they take on disk, or replace their entries. Committed when this returns.
@@ -152,8 +79,8 @@ class Index:
 
         def enter(connection: Connection) -> None:
             _delete(connection, [record.id for record, _ in entries])
-            connection.execute(insert(_ITEM), [_item_row(record, stored) for record, stored in entries])
-            connection.execute(insert(_RECIPIENT), [row for record, _ in entries for row in _recipient_rows(record)])
+            connection.execute(insert(ITEM), [item_row(record, stored) for record, stored in entries])
+            connection.execute(insert(RECIPIENT), [row for record, _ in entries for row in recipient_rows(record)])
 
         self._write(enter)
 
@@ -163,7 +90,7 @@ class Index:
 
     def find(self, query: Query, limit: int | None = None, offset: int = 0) -> list[Summary]:
         """The items, newest first. Raises QuarantineError."""
-        chosen = select(_ITEM).where(*_conditions(query)).order_by(_ITEM.c.time.desc(), _ITEM.c.id.desc())
+        chosen = select(ITEM).where(*conditions(query)).order_by(ITEM.c.time.desc(), ITEM.c.id.desc())
         with self._transaction() as connection:
             rows = connection.execute(chosen.limit(limit).offset(offset)).all()
             recipients = _recipients_of(connection, [row.id for row in rows])
@@ -178,11 +105,11 @@ class Index:
     def count(self, query: Query) -> int:
         """How many items there are. Raises QuarantineError."""
         with self._transaction() as connection:
-            return connection.execute(select(func.count(_ITEM.c.id)).where(*_conditions(query))).scalar_one()
+            return connection.execute(select(func.count(ITEM.c.id)).where(*conditions(query))).scalar_one()
 
     def holdings(self) -> list[Holding]:
         """What every item takes, oldest first. Raises QuarantineError."""
-        chosen = select(_ITEM.c.id, _ITEM.c.time, _ITEM.c.state, _ITEM.c.stored).order_by(_ITEM.c.time, _ITEM.c.id)
+        chosen = select(ITEM.c.id, ITEM.c.time, ITEM.c.state, ITEM.c.stored).order_by(ITEM.c.time, ITEM.c.id)
         with self._transaction() as connection:
             rows = connection.execute(chosen).all()
         return [Holding(row.id, row.time, State(row.state), row.stored) for row in rows]
@@ -190,7 +117,7 @@ class Index:
     def ids(self) -> frozenset[str]:
         """The ids of all items. Raises QuarantineError."""
         with self._transaction() as connection:
-            return frozenset(connection.execute(select(_ITEM.c.id)).scalars())
+            return frozenset(connection.execute(select(ITEM.c.id)).scalars())
 
     def check(self) -> None:
         """Look whether the database is sound. Raises IndexDamagedError if not, QuarantineError if that is unclear."""
@@ -200,22 +127,26 @@ class Index:
                 if answer != "ok":
                     raise IndexDamagedError(f"the index is damaged: {answer}")
 
-    def recreate(self) -> None:
+    def recreate(self, file: object = None) -> bool:
         """Begin with an empty index, whatever state the old one is in; a SQLite file is kept as *.damaged.
 
-        Raises QuarantineError.
+        file: that of an IndexDamagedError. If another one is in place by now, somebody else was faster, nothing is done
+        and the answer is False. Raises QuarantineError.
         """
         self.close()
         url = make_url(self._database)
         with self._translated(), locked(self._lock_file, _WAIT):
             if (path := _sqlite_path(url)) is not None:
+                if isinstance(file, _Identity) and file.main is not None and _identity(path).main != file.main:
+                    return False
                 _set_aside(path)
-                return
+                return True
             engine = create_engine(url)
             try:
-                _METADATA.drop_all(engine)
+                METADATA.drop_all(engine)
             finally:
                 engine.dispose()
+            return True
 
     def close(self) -> None:
         """Let go of connections."""
@@ -231,8 +162,13 @@ class Index:
                 self._connected()
                 # Taken before: another thread may connect anew while we write over the connection that we have.
                 file = self._file
-            with self._transaction() as connection:
-                write(connection)
+            try:
+                with self._transaction() as connection:
+                    write(connection)
+            except QuarantineError:
+                # Without connections there is no log: the file alone tells whether another one is in place.
+                if self._path is None or file is None or _main(self._path) == file.main:
+                    raise
             with self._translated():
                 if not self._replaced(file):
                     return
@@ -249,20 +185,29 @@ class Index:
                 # The parent's connections are not ours to use, nor to close.
                 self._engine.dispose(close=False)
                 self._engine = None
+            lost = False
             if self._engine is not None and self._replaced(self._file):
                 # Another process made the index anew: what we wrote into the old file nobody would ever see.
+                lost = (
+                    self._file is not None and self._path is not None and _identity(self._path).main == self._file.main
+                )
                 self._engine.dispose()
                 self._engine = None
             if self._engine is None:
-                self._engine = self._open()
+                self._engine = self._open(lost=lost)
                 self._pid = os.getpid()
             return self._engine
 
-    def _replaced(self, file: tuple[int, int] | None) -> bool:
-        """Whether the SQLite file is not any more the one with this device and inode. Raises OSError."""
+    def _lost_log(self) -> bool:
+        """Whether nobody put another file in place, and yet something is gone of the one that there was."""
+        return self._path is not None and self._file is not None and _main(self._path) in (None, self._file.main)
+
+    def _replaced(self, file: _Identity | None) -> bool:
+        """Whether the SQLite file, or its log, is not any more the one that it was. Raises OSError."""
         return self._path is not None and _identity(self._path) != file
 
-    def _open(self) -> Engine:
+    def _open(self, *, lost: bool) -> Engine:
+        """lost: whether rows went with a log that somebody deleted under us."""
         url = make_url(self._database)
         path = self._path = _sqlite_path(url)
         engine = create_engine(url, connect_args={"timeout": _WAIT}) if path else create_engine(url, pool_pre_ping=True)
@@ -272,7 +217,11 @@ class Index:
                     os.close(create_file(path, flags=0))
                     event.listen(engine, "connect", _set_up_sqlite)
                     self._file = _identity(path)
-                _make_tables(engine)
+                if lost:
+                    self._on_loss()
+                _make_tables(engine, self._on_loss)
+                if path is not None:
+                    self._file = _identity(path)
         except BaseException:
             engine.dispose()
             raise
@@ -285,27 +234,58 @@ class Index:
             yield
         except (SQLAlchemyError, ImportError, OSError) as error:
             self.close()
-            raise _named(error) from error
+            named = _named(error)
+            if isinstance(named, IndexDamagedError):
+                named.file = self._file
+            raise named from error
 
 
 def _named(error: Exception) -> QuarantineError:
     cause = error.orig if isinstance(error, DatabaseError) else error
-    # SQLite's "malformed" and "not a database" are plain DatabaseErrors; a lock or a full disk is Operational.
-    if isinstance(cause, sqlite3.DatabaseError) and not isinstance(cause, sqlite3.OperationalError):
-        return IndexDamagedError(f"the index is damaged, run quarantine reindex: {cause}")
+    if isinstance(cause, sqlite3.DatabaseError) and _is_damage(cause):
+        return IndexDamagedError(f"the index is damaged: {cause}")
     return QuarantineError(f"the quarantine index does not work: {cause}")
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether waiting will not help. A lock, a full disk and missing rights go away; what has no tables does not."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return type(error) is sqlite3.DatabaseError
+    lost = code == sqlite3.SQLITE_ERROR and str(error).startswith(("no such table", "no such column"))
+    return lost or code in _SHORT or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _sqlite_path(url: URL) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
+class _Identity(NamedTuple):
+    """Device and inode of the three files that a SQLite database in use consists of; None for one that is missing.
+
+    A database is never empty: a file without bytes counts as missing.
+    """
+
+    main: tuple[int, int] | None
+    log: tuple[int, int] | None
+    shared: tuple[int, int] | None
+
+
+def _identity(path: Path) -> _Identity:
+    def of(suffix: str) -> tuple[int, int] | None:
+        try:
+            status = path.with_name(path.name + suffix).stat()
+        except FileNotFoundError:
+            return None
+        return (status.st_dev, status.st_ino) if suffix or status.st_size else None
+
+    return _Identity(of(""), of("-wal"), of("-shm"))
+
+
+def _main(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        return _identity(path).main
+    return None
 
 
 def _set_aside(path: Path) -> None:
@@ -329,89 +309,32 @@ def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) 
     connection.execute("PRAGMA synchronous = FULL").close()
 
 
-def _make_tables(engine: Engine) -> None:
+def _make_tables(engine: Engine, on_new: Callable[[], None]) -> None:
     with engine.begin() as connection:
-        _METADATA.create_all(connection)
-        version = connection.execute(select(_SCHEMA.c.version)).scalar()
+        METADATA.create_all(connection)
+        version = connection.execute(select(SCHEMA.c.version)).scalar()
         if version is None:
-            connection.execute(insert(_SCHEMA), {"version": VERSION})
+            on_new()
+            connection.execute(insert(SCHEMA), {"version": VERSION})
         elif version != VERSION:
             problem = f"the index has version {version}, this program needs {VERSION}"
-            raise IndexDamagedError(f"{problem}: run quarantine reindex")
+            raise IndexVersionError(f"{problem}: run quarantine reindex")
 
 
 def _delete(connection: Connection, ids: Sequence[str]) -> None:
     for batch in _batches(ids):
-        connection.execute(delete(_RECIPIENT).where(_RECIPIENT.c.item.in_(batch)))
-        connection.execute(delete(_ITEM).where(_ITEM.c.id.in_(batch)))
+        connection.execute(delete(RECIPIENT).where(RECIPIENT.c.item.in_(batch)))
+        connection.execute(delete(ITEM).where(ITEM.c.id.in_(batch)))
 
 
 def _recipients_of(connection: Connection, ids: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for batch in _batches(ids):
-        chosen = select(_RECIPIENT.c.item, _RECIPIENT.c.address).where(_RECIPIENT.c.item.in_(batch))
-        for item, address in connection.execute(chosen.order_by(_RECIPIENT.c.item, _RECIPIENT.c.position)):
+        chosen = select(RECIPIENT.c.item, RECIPIENT.c.address).where(RECIPIENT.c.item.in_(batch))
+        for item, address in connection.execute(chosen.order_by(RECIPIENT.c.item, RECIPIENT.c.position)):
             found.setdefault(item, []).append(address)
     return found
 
 
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
-
-
-def _item_row(record: Record, stored: int) -> dict[str, object]:
-    mail_from, subject = storable(record.mail_from), storable(record.subject)
-    return {
-        "id": record.id,
-        "time": record.time,
-        "category": record.category.word,
-        "state": record.state.value,
-        "mail_from": mail_from,
-        "mail_from_folded": mail_from.casefold(),
-        "subject": subject,
-        "subject_folded": subject.casefold(),
-        "size": record.size,
-        "stored": stored,
-        "score": record.score,
-    }
-
-
-def _recipient_rows(record: Record) -> Iterator[dict[str, object]]:
-    for position, withheld in enumerate(record.withheld):
-        address = storable(withheld.recipient.address)
-        yield {"item": record.id, "position": position, "address": address, "address_folded": address.casefold()}
-
-
-def storable(value: str) -> str:
-    """The text without what a database may refuse: NUL, and surrogates that stand for undecodable bytes."""
-    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-
-
-def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
-    if query.recipient is not None:
-        matching = _address_matches(_RECIPIENT.c.address_folded, query.recipient)
-        yield _ITEM.c.id.in_(select(_RECIPIENT.c.item).where(matching))
-    if query.sender is not None:
-        yield _address_matches(_ITEM.c.mail_from_folded, query.sender)
-    if query.categories:
-        yield _ITEM.c.category.in_(sorted(category.word for category in query.categories))
-    if query.since is not None:
-        yield _ITEM.c.time >= query.since
-    if query.until is not None:
-        yield _ITEM.c.time < query.until
-    if query.subject is not None:
-        yield _ITEM.c.subject_folded.contains(storable(query.subject).casefold(), autoescape=True)
-    if query.state is not None:
-        yield _ITEM.c.state == query.state.value
-
-
-def _address_matches(column: Column[str], wanted: str) -> ColumnElement[bool]:
-    folded = storable(wanted).casefold()
-    if folded == "<>":
-        return column == ""
-    local, domain = split_address(folded)
-    if local and domain:
-        return column == folded
-    if domain:
-        return column.endswith(folded, autoescape=True)
-    return column.contains(folded, autoescape=True)

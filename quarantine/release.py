@@ -21,7 +21,7 @@ from contentfilter.message import HeaderEdits, Message
 from contentfilter.next_hop import Content
 from contentfilter.reply import Reply
 from contentfilter.routes import Way
-from quarantine.files import Item
+from quarantine.item import Item
 from quarantine.record import Record, State
 from quarantine.store import Quarantine
 from quarantine.wrapping import release_mark, wrap

@@ -3,22 +3,40 @@
 The files come first and are the truth. An item is safe once its files are durable and its row is committed, in that
 order; it goes in the same order. So a crash leaves either a file without a row, which :meth:`Quarantine.reindex`
 finds, or a row without a file, which it removes.
+
+An index that is damaged or lost is no reason to make mail wait: it is set aside, a new one takes the item, and the
+others are entered from their files in the background.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from contentfilter.errors import QuarantineError
 from contentfilter.mail_id import is_id
 from contentfilter.message import Message
-from quarantine.errors import IndexDamagedError, ItemBusyError, ItemDamagedError, UnknownIdError
-from quarantine.files import Files, Item
-from quarantine.index import Holding, Index, Query, Summary
+from contentfilter.printable import printable
+from quarantine.errors import (
+    IndexDamagedError,
+    IndexVersionError,
+    ItemBusyError,
+    ItemDamagedError,
+    UnknownIdError,
+)
+from quarantine.files import Files
+from quarantine.index import Index
+from quarantine.item import Item, translated
+from quarantine.rebuilding import Rebuilding
 from quarantine.record import Record
+from quarantine.tables import Holding, Query, Summary
+
+_log = logging.getLogger("contentfilter.quarantine")
+_T = TypeVar("_T")
 
 Progress = Callable[[int, int], None]
 """Told how many of how many items are done."""
@@ -52,8 +70,14 @@ class Quarantine:
     """
 
     def __init__(self, directory: Path, database: str) -> None:
+        lock_file = directory / ".index.lock"
         self._files = Files(directory)
-        self._index = Index(database, directory / ".index.lock")
+        self._index = Index(database, lock_file, self._lost)
+        self._rebuilding = Rebuilding(directory / ".index.rebuild", lock_file, self._rebuilt)
+        self._entering: set[str] = set()
+        """Items whose rows are on their way: of a new index they are not missing."""
+        self.incomplete = False
+        """Whether the last answer may lack items, because another process is just rebuilding the index."""
 
     def keep(self, record: Record, message: Message) -> None:
         """Store a message. On disk, synced, and its row committed when this returns.
@@ -62,14 +86,47 @@ class Quarantine:
         """
         self._files.prepare()
         with self._files.create(record, message) as item:
+            self._entering.add(record.id)
             try:
-                self._index.put([(record, item.stored_size())])
+                self._enter([(record, item.stored_size())])
             except BaseException:
                 with contextlib.suppress(QuarantineError):
                     item.remove()
                 with contextlib.suppress(QuarantineError):
                     self._index.remove([record.id])  # an error at commit does not say whether it took place
                 raise
+            finally:
+                self._entering.discard(record.id)
+        self._rebuilding.start()
+
+    def _enter(self, entries: Sequence[tuple[Record, int]]) -> None:
+        try:
+            self._index.put(entries)
+        except IndexDamagedError as error:
+            self._replace(error)
+            self._index.put(entries)
+
+    def _forget(self, ids: Sequence[str]) -> None:
+        try:
+            self._index.remove(ids)
+        except IndexDamagedError as error:
+            self._replace(error)  # by one without them
+
+    def _replace(self, error: IndexDamagedError) -> None:
+        """Put an empty index in the place of a damaged one. Raises IndexVersionError, QuarantineError."""
+        if isinstance(error, IndexVersionError):
+            raise error
+        if self._index.recreate(error.file):
+            where = self._files.directory
+            _log.error("%s: %s: set aside as *.damaged and rebuilt from the files", where, printable(str(error)[:500]))
+
+    def _lost(self) -> None:
+        """Called when the index is new, or may have lost rows."""
+        if any(mail_id not in self._entering for mail_id in self._files.ids()):
+            self._rebuilding.demand()
+
+    def _rebuilt(self) -> int:
+        return self.reindex(lambda _done, _all: None).indexed
 
     def withdraw(self, mail_id: str, keeping: Collection[str] = ()) -> None:
         """Undo keep, but for these addresses: the others were told to come again after all. An unknown id is no error.
@@ -94,9 +151,9 @@ class Quarantine:
             self._files.discard(mail_id)
         except UnknownIdError:
             if is_id(mail_id) and self._files.exist():
-                self._index.remove([mail_id])  # what a crash between files and row left
+                self._forget([mail_id])  # what a crash between files and row left
             raise
-        self._index.remove([mail_id])
+        self._forget([mail_id])
 
     def read(self, mail_id: str) -> Record:
         """The record of an item. Raises UnknownIdError, ItemDamagedError, QuarantineError."""
@@ -113,19 +170,35 @@ class Quarantine:
     def update(self, item: Item, record: Record) -> None:
         """Replace the record of a locked item, durably. Raises QuarantineError."""
         item.rewrite(record)
-        self._index.put([(record, item.stored_size())])
+        self._enter([(record, item.stored_size())])
 
     def find(self, query: Query, limit: int | None = None, offset: int = 0) -> list[Summary]:
         """The items that match, newest first. Raises QuarantineError."""
-        return self._index.find(query, limit, offset) if self._files.exist() else []
+        return self._asked(lambda: self._index.find(query, limit, offset), [])
 
     def count(self, query: Query) -> int:
         """How many items match. Raises QuarantineError."""
-        return self._index.count(query) if self._files.exist() else 0
+        return self._asked(lambda: self._index.count(query), 0)
 
     def holdings(self) -> list[Holding]:
         """What every item takes, oldest first. Raises QuarantineError."""
-        return self._index.holdings() if self._files.exist() else []
+        return self._asked(self._index.holdings, [])
+
+    def _asked(self, ask: Callable[[], _T], if_missing: _T) -> _T:
+        """What the index says, once it is whole again as far as that is ours to do."""
+        if not self._files.exist():
+            return if_missing
+        try:
+            answer = ask()
+        except IndexDamagedError as error:
+            self._replace(error)
+            answer = ask()
+        with translated("cannot rebuild the quarantine index"):
+            if not self._rebuilding.needed:
+                self.incomplete = False
+                return answer
+            self.incomplete = not self._rebuilding.run()
+        return ask()
 
     def leftovers(self) -> list[Path]:
         """Files that a crash left and that belong to no item. Raises QuarantineError."""
@@ -139,16 +212,22 @@ class Quarantine:
         """Make the index agree with the files, while others go on working. Raises QuarantineError."""
         self._files.prepare()
         rebuilt = self._ensure_index()
+        with translated("cannot rebuild the quarantine index"):
+            noted = self._rebuilding.noted()
         ids = self._files.ids()
         damaged: list[str] = []
         busy: list[str] = []
         for start in range(0, len(ids), _BATCH):
+            if self._rebuilding.stopped.is_set():
+                raise QuarantineError("interrupted")
             self._reindex_batch(ids[start : start + _BATCH], damaged, busy)
             progress(min(start + _BATCH, len(ids)), len(ids))
         # The rows are asked first: an item whose row is there had its files before.
         rows = self._index.ids()
         gone = tuple(sorted(rows - frozenset(self._files.ids())))
         self._index.remove(gone)
+        with translated("cannot rebuild the quarantine index"):
+            self._rebuilding.done(noted)
         leftovers = tuple(str(path) for path in self.leftovers())
         indexed = len(ids) - len(damaged) - len(busy)
         return Reindexed(indexed, tuple(damaged), gone, tuple(busy), leftovers, rebuilt)
@@ -180,4 +259,5 @@ class Quarantine:
 
     def close(self) -> None:
         """Let go of database connections."""
+        self._rebuilding.stop()
         self._index.close()

@@ -5,13 +5,14 @@ Every transaction that changes something adds one to the generation, by which re
 old. Methods block: the event loop calls them in threads.
 
 The SQLite file is made by the first change. Before that there is nothing that anybody could have set, so that a reader
-without a file finds no entries. A file that was there and is gone, a directory that is not there, and whatever else
-keeps us from reading, is an error.
+without a file finds no entries. A file that was there and is gone, which a mark beside it tells also after a restart, a
+directory that is not there, and whatever else keeps us from reading, is an error.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,7 +41,7 @@ from contentfilter.policy.schema import (
     next_generation,
     version_of,
 )
-from contentfilter.policy.sqlite_file import identity, make_file
+from contentfilter.policy.sqlite_file import identity, make_file, mark_of, remember
 
 _T = TypeVar("_T")
 _BATCH = 400
@@ -180,7 +181,13 @@ class PolicyDatabase:
         with self._guard:
             if self._path is None or self._file is not None or identity(self._path) is not None:
                 return None
+            self._check_never_there(self._path)
             return make_file(self._path)
+
+    def _check_never_there(self, path: Path) -> None:
+        mark = mark_of(path)
+        if mark.exists():
+            raise PolicyError(f"{path} was there and is gone: put a backup there, or delete {mark} to start anew")
 
     def _seen(self) -> tuple[int, int] | None:
         with contextlib.suppress(OSError):  # for the first use to say
@@ -193,6 +200,7 @@ class PolicyDatabase:
             if self._path is not None:
                 file = identity(self._path)
                 if file is None and self._file is None:
+                    self._check_never_there(self._path)
                     return None
                 if file is None:
                     raise PolicyError(f"{self._path} was there and is gone: restart if that is meant to be")
@@ -203,6 +211,9 @@ class PolicyDatabase:
             if not self._prepared:
                 self._prepare(self._engine)
                 self._prepared = True
+                if self._path is not None:
+                    with contextlib.suppress(OSError):  # who may only read leaves it to others
+                        remember(self._path)
             return self._engine
 
     def _prepare(self, engine: Engine) -> None:
@@ -229,7 +240,7 @@ class PolicyDatabase:
         """The edge to the database."""
         try:
             yield
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise PolicyError(f"the policy database does not work: {cause_of(error)}") from error
 
 

@@ -38,11 +38,27 @@ def make_file(path: Path) -> int | None:
         os.close(descriptor)
         generation = _fill(temporary)
         path.hardlink_to(temporary)
+        remember(path)
     except FileExistsError:
         return None
     finally:
         temporary.unlink()
     return generation
+
+
+def remember(path: Path) -> None:
+    """Leave a mark beside the file, by which it is known that there was one. Raises OSError."""
+    descriptor = os.open(mark_of(path), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    try:
+        if os.fstat(descriptor).st_uid != path.parent.stat().st_uid:
+            _give(descriptor, path.parent)
+    finally:
+        os.close(descriptor)
+
+
+def mark_of(path: Path) -> Path:
+    """The name of the mark."""
+    return path.with_name(f".{path.name}.made")
 
 
 def _fill(path: Path) -> int:

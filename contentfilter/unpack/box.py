@@ -175,7 +175,8 @@ class Box:
                 if self._nursery is not None:
                     self._nursery.close()
                     self._nursery = None
-                raise InspectorError(f"cannot start a helper that opens containers: {error!r}") from error
+                what = f"cannot start a helper that opens containers, in {self.settings.directory}"
+                raise InspectorError(f"{what}: {error if isinstance(error, OSError) else repr(error)}") from error
 
     async def _end(self, helper: _Helper) -> None:
         """Kill a helper and all that it started, and remove its directory."""

@@ -24,6 +24,7 @@ from typing import BinaryIO, Final, Protocol, Self
 from contentfilter import mime
 from contentfilter.errors import InspectorError
 from contentfilter.filetype import SAMPLE, detect, is_text
+from contentfilter.printable import gist
 from contentfilter.unpack.budget import DEPTH, Meter
 from contentfilter.unpack.naming import stream_names
 from contentfilter.unpack.opener import (
@@ -460,4 +461,4 @@ def empty(directory: Path) -> None:
 
 
 def _unforeseen(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:200]
+    return gist(error)

@@ -23,7 +23,6 @@ import pkgutil
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -32,6 +31,7 @@ from types import FrameType
 from typing import Any, Final
 
 import contentfilter
+from contentfilter.printable import told
 from contentfilter.unpack import confine, naming, wire
 from contentfilter.unpack.budget import SECONDS, Budget, Meter
 from contentfilter.unpack.engine import Described, Engine, Look, Sign, Source, empty
@@ -137,8 +137,8 @@ class _Nursery:
             with socket.socket(fileno=job_socket) as channel:
                 _serve(channel, self.openers, self.look, lambda: measures(self.own_network, settings["memory"]))
             status = 0
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:
+            print(f"a helper that opens containers failed: {told(error)}", file=sys.stderr)  # noqa: T201 - its log
         finally:
             os._exit(status)  # never return into the nursery's frames
 

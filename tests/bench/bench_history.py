@@ -1,14 +1,13 @@
-"""What the history costs a message: from the case to the line in the file.
+"""What the history costs a message, in CPU: from the case to the line in the file, and how much of it on the loop.
 
-Run it from the top of the repository: `python -m tests.bench.bench_history`. Messages to more than `history.MANY`
-recipients have their line made in a thread; here it is made in this one, to be measured.
+Run it from the top of the repository: `python -m tests.bench.bench_history`. Pauses between messages cost, too.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from contentfilter.case import Case
@@ -60,31 +59,35 @@ def handled(count: int, policies: int) -> tuple[Case, list[Outcome]]:
     return case, [Outcome(recipient, verdict, OK) for recipient, verdict in case.recipients]
 
 
-def best(work: Callable[[], object], calls: int, rounds: int = 15) -> float:
-    """Microseconds of a call in the fastest round."""
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
+def best(directory: Path, case: Case, outcomes: Sequence[Outcome], calls: int, pause: float) -> tuple[float, float]:
+    """Microseconds of CPU for a message, in all threads and in that of the event loop, in the best of five rounds."""
+    rounds = []
+    for _ in range(5):
+        history = History(directory)
+        everywhere, here = time.process_time(), time.thread_time()
         for _ in range(calls):
-            work()
-        times.append(time.perf_counter() - start)
-    return 1_000_000 * min(times) / calls
-
-
-def _all(history: History, case: Case, outcomes: Sequence[Outcome]) -> None:
-    history._add(Handled.of(case, outcomes))
+            history.note(case, outcomes)
+            if pause:
+                time.sleep(pause)
+        here = time.thread_time() - here
+        history.close()
+        rounds.append(((time.process_time() - everywhere) * 1e6 / calls, here * 1e6 / calls))
+    return min(rounds)
 
 
 def main() -> None:
-    """Print a line for each sort of message."""
-    for count, policies, calls in ((1, 1, 1000), (5, 5, 200), (20, 1, 500), (2000, 1, 5), (2000, 2000, 1)):
+    """Print two lines for each sort of message: many at once, and one every two milliseconds."""
+    for count, policies, calls in ((1, 1, 900), (5, 5, 500), (20, 1, 500), (2000, 1, 9), (2000, 2000, 2)):
         case, outcomes = handled(count, policies)
-        with tempfile.TemporaryDirectory() as directory:
-            history = History(Path(directory) / "history")
-            whole = best(lambda: _all(history, case, outcomes), calls)  # noqa: B023 - called here
-            history.close()
         size = len(Handled.of(case, outcomes).to_line())
-        print(f"{count:5} recipients, {policies:5} policies: {whole:9.1f} us, {size:7} bytes")
+        for pause in (0, 0.002):
+            with tempfile.TemporaryDirectory() as directory:
+                whole, here = best(Path(directory) / "history", case, outcomes, calls, pause)
+            how = "one by one" if pause else "at once"
+            print(
+                f"{count:5} recipients, {policies:5} policies, {how:10}: {whole:9.1f} us in all, "
+                f"{here:9.1f} us on the loop, {size:7} bytes"
+            )
 
 
 if __name__ == "__main__":

@@ -127,9 +127,11 @@ def config() -> Config:
 
 
 async def test_a_history_that_cannot_be_written_stops_no_mail(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with journey(tmp_path, inspectors=[], history=History(tmp_path / "no" / "such")) as it:
+    history = History(tmp_path / "no" / "such")
+    async with journey(tmp_path, inspectors=[], history=history) as it:
         assert [answer[:3] for answer in await it.lmtp("strict", "mild")] == ["250", "250"]
         assert [answer[:3] for answer in await it.lmtp("strict")] == ["250"]
+    history.close()
     assert len([line for line in caplog.messages if "missing from the history" in line]) == 1
 
 

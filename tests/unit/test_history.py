@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import multiprocessing
 import os
 import stat
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -181,6 +181,7 @@ def _write_many(directory: Path, marks: list[str]) -> None:
     writer = History(directory, lambda: NOON)
     for mark in marks:
         writer.add(handled(mail_id=mark, subject=mark * 50))
+    writer.close()
 
 
 def test_lines_of_several_processes_never_interleave(tmp_path: Path) -> None:
@@ -196,32 +197,92 @@ def test_lines_of_several_processes_never_interleave(tmp_path: Path) -> None:
     assert Counter(Handled.from_line(line).id for line in lines) == Counter(mark for mine in marks for mark in mine)
 
 
-async def test_a_long_line_is_written_off_the_loop_and_is_there(tmp_path: Path) -> None:
-    writer = History(tmp_path / "history", lambda: NOON)
-    one = handled(Group(tuple(f"u{number}@x" for number in range(history.MANY + 1)), CLEAN, effective()))
-    writer.add(one)
-    await asyncio.get_running_loop().shutdown_default_executor()
-    assert find(tmp_path / "history", one.id) == [one]
-    writer.add(replace(one, id="k7hw2mzqv9tq4c8xn"))  # there are no threads any more
-    assert find(tmp_path / "history", "k7hw2mzqv9tq4c8xn")
-
-
-async def test_lines_that_wait_for_a_disk_that_hangs_are_no_more_than_so_many(
+def test_a_disk_that_hangs_holds_up_nobody_and_what_is_too_much_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(history, "MOST_PENDING", 3)
-    writer = History(tmp_path / "history", lambda: NOON)
-    one = handled(Group(tuple(f"u{number}@x" for number in range(history.MANY + 1)), CLEAN, effective()))
-    with writer._guard:  # whoever writes now does not come to an end
-        for _ in range(5):
-            writer.add(one)
-        assert "1 messages are missing from the history" in caplog.text
-    async with asyncio.timeout(20):
-        while writer._pending:
-            await asyncio.sleep(0.001)
+    monkeypatch.setattr(history, "MOST_WAITING", 3)
+    hanging, go, real = threading.Event(), threading.Event(), os.write
+
+    def hangs(descriptor: int, data: bytes) -> int:
+        hanging.set()
+        assert go.wait(30)
+        return real(descriptor, data)
+
+    writer = History(tmp_path, lambda: NOON)
+    first, *more = (handled() for _ in range(7))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", hangs)
+        writer.add(first)
+        assert hanging.wait(30)
+        for one in more:
+            writer.add(one)  # comes back, though nothing can be written
+        go.set()
+        writer.close()
+    kept = [bool(find(tmp_path, one.id)) for one in (first, *more)]
+    assert kept == [True, True, True, False, False, False, False]
+    (said,) = caplog.records
+    assert "missing from the history" in said.getMessage()
+    assert "keep up" in said.getMessage()
+
+
+def test_many_recipients_fill_the_queue_as_many_messages_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(history, "MOST_RECIPIENTS", 10)
+    started, go = threading.Event(), threading.Event()
+
+    def gather(_seconds: float) -> None:
+        started.set()
+        assert go.wait(30)
+
+    monkeypatch.setattr("contentfilter.history.time.sleep", gather)
+    writer = History(tmp_path, lambda: NOON)
+    crowd = Group(tuple(f"u{number}@x" for number in range(11)), CLEAN, effective())
+    one, two = handled(crowd), handled(crowd)
     writer.add(one)
-    await asyncio.get_running_loop().shutdown_default_executor()
-    assert find(tmp_path / "history", one.id) == [one] * 4
+    assert started.wait(30)
+    writer.add(two)
+    go.set()
+    writer.close()
+    assert [bool(find(tmp_path, each.id)) for each in (one, two)] == [True, False]
+    assert "keep up" in caplog.text
+
+
+def test_a_disk_that_never_answers_does_not_keep_a_worker_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(history, "_PATIENCE", 0.01)
+    go = threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda _descriptor, _data: go.wait(30))
+        writer = History(tmp_path, lambda: NOON)
+        writer.add(handled())
+        thread = writer._thread
+        writer.close()
+        assert "does not answer" in caplog.text
+        go.set()
+        assert thread is not None
+        thread.join(30)
+
+
+def test_many_messages_are_few_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[int] = []
+    real = os.write
+
+    def counted(descriptor: int, data: bytes) -> int:
+        writes.append(len(data))
+        return real(descriptor, data)
+
+    writer = History(tmp_path, lambda: NOON)
+    many = [handled() for _ in range(200)]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", counted)
+        for one in many:
+            writer.add(one)
+        writer.close()
+    assert len(writes) < 100
+    lines = (tmp_path / "2026-11-21.jsonl").read_bytes().splitlines()
+    assert [Handled.from_line(line).id for line in lines] == [one.id for one in many]
 
 
 def test_a_new_file_begins_at_midnight_utc(tmp_path: Path) -> None:
@@ -229,6 +290,7 @@ def test_a_new_file_begins_at_midnight_utc(tmp_path: Path) -> None:
     writer = History(tmp_path / "history", lambda: next(times))
     for _ in range(4):
         writer.add(handled())
+    writer.close()
     got = {path.name: len(path.read_bytes().splitlines()) for path in (tmp_path / "history").iterdir()}
     assert got == {"2026-11-21.jsonl": 2, "2026-11-22.jsonl": 2}
 
@@ -236,7 +298,9 @@ def test_a_new_file_begins_at_midnight_utc(tmp_path: Path) -> None:
 def test_permissions(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        History(tmp_path / "history", lambda: NOON).add(handled())
+        writer = History(tmp_path / "history", lambda: NOON)
+        writer.add(handled())
+        writer.close()
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "history").stat().st_mode) == 0o750
@@ -246,9 +310,11 @@ def test_permissions(tmp_path: Path) -> None:
 def test_a_file_that_was_removed_is_made_anew(tmp_path: Path) -> None:
     writer = History(tmp_path, lambda: NOON)
     writer.add(handled())
+    writer.flush()
     (tmp_path / "2026-11-21.jsonl").unlink()
     one = handled()
     writer.add(one)
+    writer.close()
     assert find(tmp_path, one.id) == [one]
 
 
@@ -280,7 +346,9 @@ def test_nothing_is_written_where_it_does_not_belong(
     prepare(tmp_path / "history", target)  # type: ignore[operator]
     writer = History(tmp_path / "history", lambda: NOON)
     writer.add(handled())
+    writer.flush()
     writer.add(handled())
+    writer.close()
     assert target.read_text() == "untouched"
     assert not list(tmp_path.glob("elsewhere/*"))
     assert len(caplog.records) == 1, "it is said once, not for each message"
@@ -292,6 +360,7 @@ def test_a_full_disk_is_said_once_and_loses_only_what_could_not_be_written(
     writer = History(tmp_path, lambda: NOON)
     first, cut, lost, last = (handled() for _ in range(4))
     writer.add(first)
+    writer.flush()
     real = os.write
 
     def full(descriptor: int, data: bytes) -> int:
@@ -300,9 +369,12 @@ def test_a_full_disk_is_said_once_and_loses_only_what_could_not_be_written(
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:100]))
         writer.add(cut)
+        writer.flush()
         patch.setattr(os, "write", full)
         writer.add(lost)
+        writer.flush()
     writer.add(last)
+    writer.close()
     assert [bool(find(tmp_path, one.id)) for one in (first, cut, lost, last)] == [True, False, False, True]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "missing from the history" in caplog.text
@@ -315,7 +387,9 @@ def test_whatever_goes_wrong_does_not_reach_the_pipeline(
     monkeypatch.setattr(Handled, step, lambda *_: 1 / 0)
     writer = History(tmp_path)
     writer.add(handled()) if step == "to_line" else writer.note(cast(Case, None), [])
-    assert "division by zero" in caplog.text
+    writer.close()
+    assert "1 messages are missing" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 # Expiry
@@ -367,6 +441,7 @@ def test_a_message_is_found_by_id_and_by_both_queue_ids_and_by_nothing_else(tmp_
     for one in (deferred, other, delivered):
         writer.add(one)
         now[0] += DAY
+    writer.close()
     assert find(tmp_path, delivered.id) == [delivered]
     assert find(tmp_path, "4XyZ1") == [deferred, delivered], "oldest first, over all days"
     assert find(tmp_path, "5AbC7") == [delivered]

@@ -44,7 +44,8 @@ def test_the_first_change_makes_the_file(path: Path, url: str) -> None:
     made = database.apply([PutEntry(BOB, SETTINGS)], 0)
     assert database.generation() == made
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert {one.name for one in path.parent.iterdir()} <= {"policy.sqlite", "policy.sqlite-wal", "policy.sqlite-shm"}
+    names = {one.name for one in path.parent.iterdir()}
+    assert names <= {"policy.sqlite", "policy.sqlite-wal", "policy.sqlite-shm", ".policy.sqlite.made"}
     with pytest.raises(ConflictError):
         database.apply([DropEntry(BOB)], 0)
     database.close()
@@ -224,3 +225,23 @@ def test_a_file_that_was_there_before_the_first_use_and_is_gone_is_an_error(tmp_
     (tmp_path / "elsewhere").rename(tmp_path / "policy.sqlite")
     assert idle.entries() == {}
     idle.close()
+
+
+def test_who_starts_after_the_file_was_lost_does_not_take_it_for_never_there(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/policy.sqlite"
+    change = [PutEntry("bob@example.org", (("kill_level", 4.0),), None)]
+    first = PolicyDatabase(url, timeout=5.0)
+    assert first.generation() == 0, "nothing was there so far"
+    first.apply(change)
+    first.close()
+    for lost in ("policy.sqlite", "policy.sqlite-wal", "policy.sqlite-shm"):
+        (tmp_path / lost).unlink(missing_ok=True)
+    later = PolicyDatabase(url, timeout=5.0)
+    for use in (later.generation, later.entries, lambda: later.apply(change)):
+        with pytest.raises(PolicyError, match=r"was there and is gone.*\.policy\.sqlite\.made"):
+            use()
+    (tmp_path / ".policy.sqlite.made").unlink()
+    assert later.entries() == {}
+    later.apply(change)
+    assert list(later.entries()) == ["bob@example.org"]
+    later.close()

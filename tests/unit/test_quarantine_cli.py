@@ -382,8 +382,6 @@ def test_reindex_brings_back_what_the_index_lost(config: Path, quarantine: Quara
     before = listed(config)
     quarantine.close()
     (tmp_path / "quarantine" / "index.sqlite").write_bytes(b"no database" * 1000)
-    lost = run(config, "list")
-    assert (lost.exit_code, "quarantine reindex" in lost.stderr) == (os.EX_IOERR, True)
     result = run(config, "reindex", "--json")
     assert json.loads(result.stdout) == {
         "indexed": 2, "rebuilt": True, "damaged": [], "gone": [], "busy": [], "leftovers": [],
@@ -449,7 +447,7 @@ def test_a_missing_configuration_is_named(tmp_path: Path) -> None:
 @given(st.text(st.characters(codec=None)))
 def test_printable_text_drives_nothing_and_keeps_the_rest(text: str) -> None:
     shown = printable(text)
-    assert is_harmless(shown.replace("\u200c", "").replace("\u200d", ""))
+    assert is_harmless(shown)
     if all(unicodedata.category(c)[0] in "LMNPSZ" and c not in "\u2028\u2029" for c in text):
         assert shown == text
 
