@@ -14,17 +14,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol as Interface
 
 from contentfilter import maillog, reply
+from contentfilter.age import age_of
 from contentfilter.case import Case, Copy
-from contentfilter.decision import Evidence, OnFailure, abridged, decide, wants
+from contentfilter.decision import Evidence, abridged, decide, wants
 from contentfilter.delivery import Delivery
 from contentfilter.delivery_report import failure_report
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, QuarantineError
+from contentfilter.failure import OnFailure, in_force
 from contentfilter.fields import hops, own_marks
 from contentfilter.finding import Finding, Kind, RuleAction
 from contentfilter.inspectors import Inspector, Subject
@@ -83,7 +85,7 @@ class Site:
     """Who and what we are.
 
     inspect_timeout, send_timeout: seconds for all inspectors, and for all groups; on_failure: by inspector;
-    recipient_delimiter: Postfix's, "" for none.
+    recipient_delimiter: Postfix's, "" for none; failure_grace: seconds by inspector, see :func:`in_force`.
     """
 
     hostname: str
@@ -95,6 +97,7 @@ class Site:
     mime_limits: Limits
     on_failure: Mapping[str, OnFailure]
     recipient_delimiter: str = "+"
+    failure_grace: Mapping[str, float] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -220,7 +223,9 @@ class Pipeline:
         findings = abridged(findings + tuple(finding for report in reports for finding in report))
         doubts = {finding.inspector for finding in findings if finding.kind in (Kind.FAILURE, Kind.UNCHECKED)}
         scanned = any(one.name == "clamd" for one in asked) and "clamd" not in doubts
-        return Evidence(findings, len(subject.message), scanned, self._site.on_failure)
+        age = age_of(subject.tree.header, subject.envelope.received_at)
+        modes = in_force(self._site.on_failure, self._site.failure_grace, age)
+        return Evidence(findings, len(subject.message), scanned, modes)
 
     async def _ask(self, inspector: Inspector, subject: Subject) -> tuple[Finding, ...]:
         try:

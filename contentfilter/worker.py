@@ -128,6 +128,7 @@ def site_for(config: Config) -> Site:
         ),
         on_failure={"clamd": config.clamav.on_failure, "spamd": config.spamassassin.on_failure},
         recipient_delimiter=config.domains.recipient_delimiter,
+        failure_grace={"clamd": config.clamav.failure_grace, "spamd": config.spamassassin.failure_grace},
     )
 
 

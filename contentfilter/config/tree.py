@@ -34,6 +34,7 @@ from contentfilter.config.values import (
     DomainPattern,
     Endpoint,
     FailureKey,
+    Grace,
     HeaderTestKey,
     NetworkValue,
     SchemeEndpoint,
@@ -41,8 +42,8 @@ from contentfilter.config.values import (
     Table,
     quoted,
 )
-from contentfilter.decision import OnFailure
 from contentfilter.domains import LocalDomains
+from contentfilter.failure import OnFailure
 from contentfilter.inspectors.banned import no_such_set
 from contentfilter.inspectors.banned_default import (
     DEFAULT,
@@ -165,7 +166,12 @@ class ClamAV(Table):
 
     enabled: bool = Field(default=True, description="ask clamd")
     socket: SchemeEndpoint = Field(default="unix:/run/clamav/clamd.ctl", description="unix:/path or tcp:host:port")
-    on_failure: FailureKey = Field(default=OnFailure.DEFER, description="when clamd cannot answer")
+    on_failure: FailureKey = Field(
+        default=OnFailure.DEFER, description="when clamd cannot answer: defer, quarantine, tag or pass"
+    )
+    failure_grace: Grace = Field(
+        default=0.0, description="seconds of a message's age; a younger one is deferred before on_failure counts"
+    )
     timeout: Seconds = Field(default=120.0, description="seconds for one message")
 
 
@@ -174,7 +180,12 @@ class SpamAssassin(Table):
 
     enabled: bool = Field(default=True, description="ask spamd")
     address: SchemeEndpoint = Field(default="tcp:127.0.0.1:783", description="tcp:host:port or unix:/path")
-    on_failure: FailureKey = Field(default=OnFailure.PASS, description="when spamd cannot answer")
+    on_failure: FailureKey = Field(
+        default=OnFailure.PASS, description="when spamd cannot answer: defer, quarantine, tag or pass"
+    )
+    failure_grace: Grace = Field(
+        default=0.0, description="seconds of a message's age; a younger one is deferred before on_failure counts"
+    )
     timeout: Seconds = Field(default=180.0, description="seconds for one message")
     size_limit: Bytes = Field(default=524_288, description="bytes; of larger messages spamd sees the beginning")
     user: str = Field(

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from contentfilter import endpoint
-from contentfilter.decision import OnFailure
+from contentfilter.failure import OnFailure
 from contentfilter.inspectors.header import HeaderTest
 from contentfilter.policy import forms
 from contentfilter.policy.settings import enum_by_value
@@ -88,6 +88,7 @@ DomainPattern = Annotated[str, AfterValidator(_domain)]
 HeaderTestKey = Annotated[HeaderTest, enum_by_value(HeaderTest)]
 FailureKey = Annotated[OnFailure, enum_by_value(OnFailure)]
 Seconds = Annotated[float, Field(gt=0)]
+Grace = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from contentfilter.decision import OnFailure
 from contentfilter.errors import InspectorError, QuarantineError
+from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind
 from contentfilter.message import Message
 from quarantine.index import Query

@@ -48,7 +48,10 @@ def test_an_empty_file_is_a_configuration() -> None:
         ("listen = 3", "listen: must be a table"),
         ('[domains]\nlocal = "x"', '[domains] local: must be a list such as ["a", "b"], not \'x\''),
         ('[domains]\nlocal = ["bob@x.org"]', "[domains] local: must be a domain such as"),
-        ('[clamav]\non_failure = "ignore"', '[clamav] on_failure: must be one of "defer" | "pass"'),
+        (
+            '[clamav]\non_failure = "ignore"',
+            '[clamav] on_failure: must be one of "defer" | "quarantine" | "tag" | "pass"',
+        ),
         ('[clamav]\nsocket = "/run/clamd"', '[clamav] socket: must be "unix:/path" or "tcp:host:port"'),
         ("[clamav]\nenabled = 1", "[clamav] enabled: must be true or false"),
         ('workers = "3"', "workers: must be a whole number, not '3'"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from contentfilter import config, worker
-from contentfilter.decision import OnFailure
+from contentfilter.failure import OnFailure
 from contentfilter.mime import Limits
 
 
@@ -18,6 +18,7 @@ def test_the_site() -> None:
             local = ["example.org"]
             [clamav]
             on_failure = "pass"
+            failure_grace = 300.0
             [spamassassin]
             on_failure = "defer"
             [next_hop]
@@ -42,6 +43,7 @@ def test_the_site() -> None:
     assert site.local.has("bob@example.org")
     assert not site.local.has("bob@elsewhere.example")
     assert site.on_failure == {"clamd": OnFailure.PASS, "spamd": OnFailure.DEFER}
+    assert site.failure_grace == {"clamd": 300.0, "spamd": 0.0}
     assert site.mime_limits == Limits(depth=1, parts=2, readings=3, header_bytes=4, fields=5, parameters=6, seconds=7.5)
 
 
