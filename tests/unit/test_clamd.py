@@ -26,7 +26,7 @@ async def inspect(
     path: Path, script: Script, timeout: float = 5.0, leaves: tuple[bytes, ...] = (LEAF,)
 ) -> tuple[Finding, ...]:
     async with scripted_peer(path / "clamd.ctl", script) as address:
-        inspector = ClamdInspector(address, timeout=timeout)
+        inspector = ClamdInspector(address, timeout=timeout, cache=0)
         with (subject := subject_of(RAW, leaves)).message:
             return await inspector.inspect(subject)
 
