@@ -19,6 +19,7 @@ from contentfilter.domains import LocalDomains
 from contentfilter.errors import ConfigError, InspectorError, PolicyError
 from contentfilter.history import DIRECTORY, History
 from contentfilter.inspectors import Inspector
+from contentfilter.inspectors.backends import Resting
 from contentfilter.inspectors.banned import BannedInspector
 from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.header import HeaderInspector, HeaderSettings
@@ -192,18 +193,26 @@ def inspectors_for(config: Config) -> tuple[Inspector, ...]:
     return tuple(inspectors)
 
 
-def clamd_for(config: Config) -> ClamdInspector:
-    """The virus scanner."""
-    return ClamdInspector(config.clamav.socket, timeout=config.clamav.timeout)
+def clamd_for(config: Config, *addresses: str) -> ClamdInspector:
+    """The virus scanner. addresses: in place of those of the configuration, for a look at some of them."""
+    table = config.clamav
+    return ClamdInspector(
+        addresses or table.socket,
+        timeout=table.timeout,
+        resting=Resting(table.failures_to_rest, table.rest),
+        cache=0 if addresses else table.cache,
+    )
 
 
-def spamd_for(config: Config) -> SpamdInspector:
-    """The spam scanner."""
+def spamd_for(config: Config, *addresses: str) -> SpamdInspector:
+    """The spam scanner. addresses: in place of those of the configuration, for a look at some of them."""
+    table = config.spamassassin
     return SpamdInspector(
-        config.spamassassin.address,
-        user=config.spamassassin.user,
-        timeout=config.spamassassin.timeout,
-        size_limit=config.spamassassin.size_limit,
+        addresses or table.address,
+        user=table.user,
+        timeout=table.timeout,
+        resting=Resting(table.failures_to_rest, table.rest),
+        size_limit=table.size_limit,
     )
 
 

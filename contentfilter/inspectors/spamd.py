@@ -119,7 +119,7 @@ class SpamdServer:
                 try:
                     reply: Response = await self._client.request(request)
                 except ResponseException as error:
-                    # A whole answer with an error code, such as EX_TOOBIG: spamd is there.
+                    # A whole answer with an error code, such as EX_NOUSER: spamd is there.
                     raise NotInspectedError(f"{type(error).__name__} {str(error)[:200]}") from error
                 return reply
 

@@ -216,7 +216,8 @@ def test_no_addresses(text: str) -> None:
         ClamdInspector(text)
 
 
-def test_members_are_scanned_once_each_by_descriptor_where_they_have_one() -> None:
+@pytest.mark.parametrize("all_digests", [False, True])
+def test_members_are_scanned_once_each_by_descriptor_where_they_have_one(all_digests: bool) -> None:
     file = memory_file(b"large content, small content, large content")
 
     def member(path: str, offset: int, size: int, *, own: bool = False) -> Member:
@@ -225,7 +226,9 @@ def test_members_are_scanned_once_each_by_descriptor_where_they_have_one() -> No
     members = (member("1/1", 0, 43, own=True), member("1/2", 15, 13), member("1/3", 30, 13), member("1/4", 15, 13))
     listed = Member("1/5", "1", ("x",), "", "", (), "encrypted", 0)
     with Unpacked((*members, listed), files=(file,)) as opened:
-        items = list(clamd_module._items(replace(subject_of(b"raw message", [b"a leaf, decoded"]), opened=opened)))
+        subject = replace(subject_of(b"raw message", [b"a leaf, decoded"]), opened=opened)
+        items = list(clamd_module._items(subject, all_digests=all_digests))
+        assert bool(items[1].digest) is all_digests
         assert [item.path for item in items] == ["", "1", "1/1", "1/2", "1/3"]
         assert [bytes(item.content()) for item in items[2:]] == [
             b"large content, small content, large content",

@@ -140,8 +140,8 @@ async def diagnoses(
     got = config.parse(head + (text or '[domains]\nlocal = ["example.org", "localhost"]'), "f")
     box = FakeBox(neighbours)
     asked = doctor.Neighbours(
-        cast(Any, Clamd(neighbours)),
-        cast(Any, Spamd(neighbours)),
+        {address: cast(Any, Clamd(neighbours)) for address in got.clamav.socket},
+        {address: cast(Any, Spamd(neighbours)) for address in got.spamassassin.address},
         cast(Any, Hop(neighbours)),
         FakePostconf(neighbours),
         cast(Any, box),
