@@ -171,8 +171,8 @@ class _Place(Generic[B]):
         self._rests_until = self._clock() + self._rules.rest
         self._turn += 1
         _log.warning(
-            "%s rests for %g s after %d failures in a row, the last: %s",
-            self.backend.label, self._rules.rest, self._failures, printable(str(error)[:500]),
+            "%s rests for %g s after %s, the last: %s",
+            self.backend.label, self._rules.rest, self._row, printable(str(error)[:500]),
         )  # fmt: skip
 
     def _back(self) -> None:
@@ -183,7 +183,11 @@ class _Place(Generic[B]):
 
     def resting_error(self) -> InspectorError:
         """Why it is not asked."""
-        return InspectorError(f"{self.backend.label} rests after {self._failures} failures in a row")
+        return InspectorError(f"{self.backend.label} rests after {self._row}")
+
+    @property
+    def _row(self) -> str:
+        return "a failure" if self._failures == 1 else f"{self._failures} failures in a row"
 
 
 def _joined(failures: Sequence[InspectorError]) -> InspectorError:

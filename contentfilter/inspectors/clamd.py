@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -35,7 +36,7 @@ class ClamdInspector:
 
     addresses: "unix:/run/clamav/clamd.ctl" or "tcp:127.0.0.1:3310", one or more. connect_timeout: seconds to connect
     within; timeout: seconds for everything that is asked of one clamd for one message, connecting included. resting:
-    when an address is not asked; cache: results that are kept for each address, 0 for none.
+    when an address is not asked; cache: results that are kept for each address, 0 for none; clock: seconds.
 
     Over TCP a message larger than clamd's StreamMaxLength is an error, not a result. Over a Unix socket clamd calls a
     file above its MaxFileSize "OK" without reading it unless AlertExceedsMax is on; `conf/clamav/` sets it.
@@ -50,11 +51,13 @@ class ClamdInspector:
         timeout: float = 120.0,
         resting: Resting | None = None,
         cache: int = 8192,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        given = [addresses] if isinstance(addresses, str) else addresses
-        self._servers = Backends(
-            [ClamdServer(one, connect_timeout=connect_timeout, timeout=timeout, cache=cache) for one in given], resting
-        )
+        servers = [
+            ClamdServer(one, connect_timeout=connect_timeout, timeout=timeout, cache=cache, clock=clock)
+            for one in ([addresses] if isinstance(addresses, str) else addresses)
+        ]
+        self._servers = Backends(servers, resting, clock)
         self._digests = cache > 0
 
     @property
