@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contentfilter.errors import InspectorError
+from contentfilter.errors import InspectorError, NotInspectedError
 from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import clamd as clamd_module
 from contentfilter.inspectors.channel import Address
@@ -78,8 +78,9 @@ async def test_closed_at_once_is_a_failure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("script", [never_reading, never_answering])
 async def test_silence_is_a_failure(tmp_path: Path, script: Script) -> None:
-    with pytest.raises(InspectorError, match="in time"):
+    with pytest.raises(InspectorError, match="in time") as caught:
         await inspect(tmp_path, script, timeout=0.1)
+    assert caught.value.timed_out
 
 
 async def test_dying_in_the_middle_is_a_failure(tmp_path: Path) -> None:
@@ -116,6 +117,24 @@ async def test_a_virus_found_stands_though_another_scan_failed(tmp_path: Path, e
     assert findings[:-1] == (Finding(Kind.VIRUS, "clamd", "Win.Test.EICAR_HDB-1", ""),)
     # And nobody may say that all was scanned.
     assert findings[-1].kind is Kind.FAILURE
+
+
+@pytest.mark.parametrize(
+    ("answer", "in_order"),
+    [
+        # An answer about the message, also where clamd closes on us after it.
+        (b"1: INSTREAM size limit exceeded. ERROR\0", True),
+        (b"1: fd[8]: lstat() failed ERROR\x002: fd[9]: OK\0", True),
+        (b"1: fd[8]: OK\0", False),
+        (b"COMMAND READ TIMED OUT ERROR\0", False),
+        (b"garbage\0", False),
+    ],
+)
+async def test_a_refusal_is_told_from_a_broken_dialog(tmp_path: Path, answer: bytes, in_order: bool) -> None:
+    with pytest.raises(InspectorError) as caught:
+        await inspect(tmp_path, answering(answer))
+    assert isinstance(caught.value, NotInspectedError) is in_order
+    assert not caught.value.timed_out
 
 
 async def test_unchecked_does_not_hide_that_another_scan_failed(tmp_path: Path) -> None:
