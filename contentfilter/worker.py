@@ -41,6 +41,8 @@ from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
 from quarantine.store import Quarantine
 
+_PART_OF_THE_LIMIT = 0.9
+
 
 def run(config: Config, sockets: Sequence[socket.socket], ready: int) -> None:
     """Serve until SIGTERM, then finish what is in hand.
@@ -198,7 +200,7 @@ def clamd_for(config: Config, *addresses: str) -> ClamdInspector:
     table = config.clamav
     return ClamdInspector(
         addresses or table.socket,
-        timeout=table.timeout,
+        timeout=_patience(table.timeout, config),
         resting=Resting(table.failures_to_rest, table.rest),
         cache=0 if addresses else table.cache,
     )
@@ -210,10 +212,15 @@ def spamd_for(config: Config, *addresses: str) -> SpamdInspector:
     return SpamdInspector(
         addresses or table.address,
         user=table.user,
-        timeout=table.timeout,
+        timeout=_patience(table.timeout, config),
         resting=Resting(table.failures_to_rest, table.rest),
         size_limit=table.size_limit,
     )
+
+
+def _patience(timeout: float, config: Config) -> float:
+    """Seconds that a scanner may take: who is only ever cut off by the limit for all is never known to hang."""
+    return min(timeout, _PART_OF_THE_LIMIT * config.limits.inspect_timeout)
 
 
 def routes_for(config: Config) -> Routes:

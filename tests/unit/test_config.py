@@ -239,6 +239,15 @@ def test_where_settings_have_defaults_of_their_own_they_are_those_of_the_configu
         assert Resting() == Resting(table.failures_to_rest, table.rest)
 
 
+def test_the_examples_of_the_manual_of_scanners_are_right() -> None:
+    examples = re.findall(
+        r"```toml\n(.*?)```", (Path(__file__).parents[2] / "docs" / "scanners.md").read_text(), re.DOTALL
+    )
+    assert len(examples) == 3
+    for example in examples:
+        config.parse(example, "docs/scanners.md")
+
+
 def test_an_address_or_a_list_of_them() -> None:
     one = config.parse('clamav.socket = "unix:/a"\nspamassassin.address = ["tcp:h:1", "unix:/b"]', "f")
     assert one.clamav.socket == ("unix:/a",)
