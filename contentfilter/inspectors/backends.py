@@ -212,6 +212,8 @@ def failures_of(label: str, *further: type[Exception]) -> Iterator[None]:
     except TimeoutError as error:
         raise InspectorTimeoutError(f"{label} did not answer in time") from error
     except InspectorError as error:
+        if str(error).startswith(label):
+            raise
         raise type(error)(f"{label}: {error}") from error
     except SpoolError as error:
         raise NotInspectedError(f"{label}: {error}") from error

@@ -322,6 +322,16 @@ def test_what_a_failure_comes_to(error: Exception, kind: type, text: str) -> Non
     assert caught.value.__cause__ is error
 
 
+def test_who_failed_is_said_once() -> None:
+    with (
+        pytest.raises(InspectorError) as caught,
+        failures_of("clamd at x"),
+        failures_of("clamd at x"),
+    ):
+        raise FileNotFoundError(2, "No such file")
+    assert str(caught.value) == "clamd at x: [Errno 2] No such file"
+
+
 def test_a_mistake_of_ours_is_no_failure_of_a_scanner() -> None:
     with pytest.raises(ZeroDivisionError), failures_of("clamd at x", KeyError):
         raise ZeroDivisionError

@@ -51,6 +51,12 @@ def test_the_age_is_that_of_the_topmost_received_field(date: bytes, age: float) 
     assert age_of(header_of(b"Return-Path: <a@b>\r\n" + POSTFIX % date + older), NOW) == age
 
 
+def test_a_client_that_greets_with_a_date_is_not_believed() -> None:
+    lie = POSTFIX.replace(b"from c.example (", b"from c;Sun, 01 Jan 2006 00:00:00 +0000 (")
+    assert age_of(header_of(lie % b"Sat, 21 Nov 2026 11:50:00 +0000 (UTC)"), NOW) == 600
+    assert age_of(header_of(lie.replace(b"; %b", b"")), NOW) == 0
+
+
 @pytest.mark.parametrize(
     "raw",
     [
