@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from typing import Final
 
 from contentfilter.errors import InspectorError
 from contentfilter.finding import Finding, Kind
-from contentfilter.inspectors import Subject
+from contentfilter.inspectors import Content, Subject
 from contentfilter.inspectors.backends import Backends, Resting
 from contentfilter.inspectors.clamd_server import IN_THREAD, NAME, ClamdServer, Item, Results
 
@@ -29,6 +30,7 @@ EICAR: Final = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TES
 
 # clamd itself does not look at files of five bytes and less.
 _SMALLEST: Final = 6
+_PIECE: Final = 1 << 20
 
 
 class ClamdInspector:
@@ -133,8 +135,18 @@ def _items(subject: Subject, *, all_digests: bool) -> Iterator[Item]:
     for each in contents:
         digest = b""
         if all_digests or sizes[each.size] > 1:
-            digest = hashlib.sha256(each.content()).digest()
+            digest = _digest(each)
             if digest in seen:
                 continue
             seen.add(digest)
         yield Item(each.path, each.size, each.content, partial(getattr, each, "descriptor"), digest)
+
+
+def _digest(content: Content) -> bytes:
+    """SHA-256. What has a file of its own is large, and not taken into memory for it."""
+    if content.descriptor is None:
+        return hashlib.sha256(content.content()).digest()
+    hashing = hashlib.sha256()
+    for offset in range(0, content.size, _PIECE):
+        hashing.update(os.pread(content.descriptor, _PIECE, offset))
+    return hashing.digest()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -235,6 +236,17 @@ def test_no_addresses(text: str) -> None:
         ClamdInspector(text)
 
 
+def test_a_large_member_is_digested_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clamd_module, "_PIECE", 7)
+    content = b"a content of thirty-one letters"
+    file = memory_file(content)
+    member = Member("1/1", "1", (), "", "", (), "", len(content), file, file, 0)
+    with Unpacked((member,), files=(file,)) as opened:
+        monkeypatch.setattr(Member, "content", lambda _: pytest.fail("it is not taken into memory"))
+        *_, item = clamd_module._items(replace(subject_of(b"raw message"), opened=opened), all_digests=True)
+    assert item.digest == hashlib.sha256(content).digest()
+
+
 @pytest.mark.parametrize("all_digests", [False, True])
 def test_members_are_scanned_once_each_by_descriptor_where_they_have_one(all_digests: bool) -> None:
     file = memory_file(b"large content, small content, large content")
@@ -247,7 +259,12 @@ def test_members_are_scanned_once_each_by_descriptor_where_they_have_one(all_dig
     with Unpacked((*members, listed), files=(file,)) as opened:
         subject = replace(subject_of(b"raw message", [b"a leaf, decoded"]), opened=opened)
         items = list(clamd_module._items(subject, all_digests=all_digests))
-        assert bool(items[1].digest) is all_digests
+        digests = [hashlib.sha256(item.content()).digest() for item in items]
+        if all_digests:
+            assert [item.digest for item in items] == digests
+        else:
+            # Only what may equal another.
+            assert [item.digest for item in items] == [b"", b"", b"", *digests[3:]]
         assert [item.path for item in items] == ["", "1", "1/1", "1/2", "1/3"]
         assert [bytes(item.content()) for item in items[2:]] == [
             b"large content, small content, large content",
