@@ -29,6 +29,7 @@ class Copy:
 class Case:
     """One message and all that is known of it. effective and verdicts stand in the order of the envelope's recipients.
 
+    harm: what it did to the filter while it was judged, "" for none.
     Whoever has a case closes what was opened for it.
     """
 
@@ -40,6 +41,7 @@ class Case:
     effective: tuple[Effective, ...]
     verdicts: tuple[Verdict, ...]
     opened: Unpacked = NOTHING
+    harm: str = ""
 
     @property
     def score(self) -> float | None:

@@ -341,8 +341,8 @@ def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> Non
     maillog.set_up("stderr", "error")
     with tempfile.TemporaryDirectory(prefix="contentfilter-doctor-") as scratch:
         neighbours = Neighbours(
-            worker.clamd_for(config),
-            worker.spamd_for(config),
+            {address: worker.clamd_for(config, address) for address in config.clamav.socket},
+            {address: worker.spamd_for(config, address) for address in config.spamassassin.address},
             worker.next_hop_for(config),
             PostconfCommand(postfix_config),
             worker.box_for(_working_in(scratch, config)),

@@ -1,8 +1,8 @@
 """Findings and a policy make a verdict. Pure: no I/O, table-tested.
 
 The gravest category that the policy withholds decides. A scanner that could not answer leaves open whether something
-graver is there: then the message is deferred, unless `on_failure = "pass"` or the verdict would withhold for
-something as grave anyway.
+graver is there: then its `on_failure` says what becomes of the message, unless that is withheld for something as grave
+anyway. Of several that could not answer the strictest mode counts.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from contentfilter import reply
+from contentfilter.failure import OnFailure, strictest
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.lists import Effect
@@ -21,14 +21,6 @@ from contentfilter.reply import Reply
 from contentfilter.rules.hits import header_edits
 from contentfilter.score import SpamScore, format_level, spam_score
 from contentfilter.verdict import Action, Category, Marking, Route, SpamMark, Verdict
-
-
-class OnFailure(Enum):
-    """What it means when an inspector cannot answer."""
-
-    DEFER = "defer"
-    PASS = "pass"  # noqa: S105 - not a password
-
 
 _CATEGORY_OF_KIND = {
     Kind.VIRUS: Category.VIRUS,
@@ -145,6 +137,14 @@ class _Case:
     def policy(self) -> Policy:
         return self.effective.policy
 
+    @property
+    def points(self) -> float | None:
+        return self.score.points if self.score is not None else None
+
+    def on_failure(self, failure: Finding) -> OnFailure:
+        """What it means that this inspector could not answer."""
+        return (self.evidence.on_failure or {}).get(failure.inspector, OnFailure.DEFER)
+
     def hits(self, *actions: RuleAction) -> list[RuleHit]:
         """The local rules that ask for one of these actions, the deciding one first."""
         return [hit for hit in self.rules if hit.action in actions]
@@ -163,28 +163,64 @@ def decide(evidence: Evidence, effective: Effective, *, local: bool) -> Verdict:
 
 def _judged(case: _Case) -> Verdict:
     reasons = _present(case)
-    withheld = [category for category in reasons if _action(case, category) is not Action.PASS]
-    category = max(withheld, default=max(reasons, default=Category.CLEAN))
-    points = case.score.points if case.score is not None else None
-    failure = _deciding_failure(case, category if withheld else Category.CLEAN)
-    if failure is not None:
-        return Verdict(
-            category, Action.DEFER, reply=reply.SCANNER_FAILED, reasons=(failure,), local=case.local, score=points
-        )
-    action = _action(case, category) if withheld else Action.PASS
-    copy = action is not Action.DEFER and _wants_copy(case, category)
-    passes = action is Action.PASS
+    withheld = max((one for one in reasons if _action(case, one) is not Action.PASS), default=None)
+    mode, silent = _open_failures(case, withheld or Category.CLEAN)
+    if mode is OnFailure.DEFER:
+        return _unanswered(case, Action.DEFER, withheld or max(reasons, default=Category.CLEAN), silent)
+    if mode is OnFailure.QUARANTINE and (withheld is None or withheld <= Category.UNCHECKED):
+        return _unanswered(case, Action.DISCARD, Category.UNCHECKED, silent)
+    if withheld is None:
+        return _passed(case, reasons, silent if mode is OnFailure.TAG else ())
+    action = _action(case, withheld)
+    copy = action is not Action.DEFER and _wants_copy(case, withheld)
+    return Verdict(
+        withheld,
+        action,
+        quarantine=copy,
+        reply=_withholding_reply(case, action, withheld, copy=copy),
+        route=Route(case.policy.next_hop),
+        reasons=_in_order(reasons),
+        local=case.local,
+        score=case.points,
+    )
+
+
+def _passed(case: _Case, reasons: Mapping[Category, Sequence[str]], tagged: Sequence[Finding]) -> Verdict:
+    """Nothing is withheld. tagged: the failures that the message is marked with."""
+    found = max(reasons, default=Category.CLEAN)
+    category = max(found, Category.UNCHECKED) if tagged else found
+    unanswered = [f"unchecked: {_what_failed(one)}" for one in tagged]
+    told = {**reasons, Category.UNCHECKED: [*unanswered, *reasons.get(Category.UNCHECKED, ())]}
+    return Verdict(
+        category,
+        Action.PASS,
+        marking=_marking(case, reasons, tagged),
+        # A copy is for what was found: an outage of a scanner does not fill the quarantine.
+        quarantine=_wants_copy(case, found),
+        route=_route(case, category),
+        reasons=_in_order(told),
+        local=case.local,
+        score=case.points,
+    )
+
+
+def _unanswered(case: _Case, action: Action, category: Category, silent: Sequence[Finding]) -> Verdict:
+    """Withheld because scanners could not answer: to be tried again, or with a copy."""
+    discarded = action is Action.DISCARD
     return Verdict(
         category,
         action,
-        marking=_marking(case, reasons) if passes else Marking(),
-        quarantine=copy,
-        reply=_withholding_reply(case, action, category, copy=copy),
-        route=_route(case, category) if passes else Route(case.policy.next_hop),
-        reasons=tuple(text for key in sorted(reasons, reverse=True) for text in reasons[key]) or ("nothing found",),
+        quarantine=discarded,
+        reply=reply.QUARANTINED if discarded else reply.SCANNER_FAILED,
+        route=Route(case.policy.next_hop) if discarded else Route(),
+        reasons=tuple(f"unchecked: {_what_failed(one)}" if discarded else _what_failed(one) for one in silent),
         local=case.local,
-        score=points,
+        score=case.points,
     )
+
+
+def _in_order(reasons: Mapping[Category, Sequence[str]]) -> tuple[str, ...]:
+    return tuple(text for key in sorted(reasons, reverse=True) for text in reasons[key]) or ("nothing found",)
 
 
 def _only_tried(verdict: Verdict) -> Verdict:
@@ -269,15 +305,19 @@ def _beyond(case: _Case, level: float) -> bool:
     return case.score is not None and case.score.points >= level
 
 
-def _deciding_failure(case: _Case, withheld_for: Category) -> str | None:
-    """The failure because of which nothing can be decided, if there is one."""
-    modes = case.evidence.on_failure or {}
-    for finding in case.findings:
-        if finding.kind is not Kind.FAILURE or modes.get(finding.inspector) is OnFailure.PASS:
-            continue
-        if _WORST_OF_INSPECTOR.get(finding.inspector, Category.VIRUS) > withheld_for:
-            return f"{finding.inspector} could not answer: {finding.name}"
-    return None
+def _open_failures(case: _Case, withheld_for: Category) -> tuple[OnFailure, list[Finding]]:
+    """Of the failures that leave open whether there is something graver the strictest mode, and those that have it."""
+    silent = [
+        one
+        for one in case.findings
+        if one.kind is Kind.FAILURE and _WORST_OF_INSPECTOR.get(one.inspector, Category.VIRUS) > withheld_for
+    ]
+    mode = strictest(map(case.on_failure, silent))
+    return mode, [one for one in silent if case.on_failure(one) is mode]
+
+
+def _what_failed(failure: Finding) -> str:
+    return f"{failure.inspector} could not answer: {failure.name}"
 
 
 def _wants_copy(case: _Case, category: Category) -> bool:
@@ -312,13 +352,13 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode("ascii")
 
 
-def _marking(case: _Case, reasons: Mapping[Category, Sequence[str]]) -> Marking:
+def _marking(case: _Case, reasons: Mapping[Category, Sequence[str]], tagged: Sequence[Finding]) -> Marking:
     scanned = case.evidence.virus_scanned and not case.policy.bypass_virus_checks
     edits = header_edits(case.rules)
     if not case.local:
         return Marking(scanned, edits=edits)
     mark = _spam_mark(case)
-    return Marking(scanned, mark, _alert(reasons), _subject_tag(case, mark), edits=edits)
+    return Marking(scanned, mark, _alert(reasons, tagged), _subject_tag(case, mark), edits=edits)
 
 
 def _spam_mark(case: _Case) -> SpamMark | None:
@@ -343,12 +383,16 @@ def _subject_tag(case: _Case, mark: SpamMark | None) -> str:
     return "" if listing is not None and listing.effect is Effect.ALLOW else policy.spam_subject_tag
 
 
-def _alert(reasons: Mapping[Category, Sequence[str]]) -> str | None:
+def _alert(reasons: Mapping[Category, Sequence[str]], tagged: Sequence[Finding]) -> str | None:
     category = max((category for category in reasons if category in _ALERTS), default=None)
+    # Who could not answer, and not why: addresses of scanners are nothing for strangers' eyes.
+    silent = " and ".join(dict.fromkeys(one.inspector for one in tagged))
+    if silent and (category is None or category < Category.UNCHECKED):
+        return f"UNCHECKED, {silent} could not answer"
     if category is None:
         return None
     first = reasons[category][0].partition(": ")[2]
-    return _ALERTS[category].format(first)
+    return _ALERTS[category].format(first) + (f"; UNCHECKED, {silent} could not answer" if silent else "")
 
 
 def _route(case: _Case, category: Category) -> Route:

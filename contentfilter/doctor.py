@@ -120,11 +120,11 @@ class PostconfCommand:
 class Neighbours:
     """Whom the doctor asks. box: not started, closed afterwards; so are the databases. amavis: None if there is none.
 
-    files: those that the configuration was read from.
+    clamd, spamd: by address, each of them asked by itself; files: those that the configuration was read from.
     """
 
-    clamd: ClamdInspector
-    spamd: SpamdInspector
+    clamd: Mapping[str, ClamdInspector]
+    spamd: Mapping[str, SpamdInspector]
     next_hop: NextHop
     postconf: Postconf
     box: Box
@@ -135,18 +135,18 @@ class Neighbours:
 
 async def examine(config: Config, neighbours: Neighbours) -> list[Diagnosis]:
     """Look at everything; what is switched off is not looked at."""
-    clamd = neighbours.clamd
     diagnoses = list(_directories(config))
     diagnoses.extend(await asyncio.to_thread(lambda: list(configuration_files(config, neighbours.files))))
     diagnoses.append(await policy_database(config, neighbours.policies))
     if neighbours.amavis is not None:
         diagnoses.append(await amavis_database(config, neighbours.amavis))
     if config.clamav.enabled:
-        diagnoses.append(await _clamd(config, clamd))
-        if diagnoses[-1].state is State.WELL:
-            diagnoses.append(await _clamd_limits(config, clamd))
+        for address, clamd in neighbours.clamd.items():
+            diagnoses.append(await _clamd(address, clamd))
+            if diagnoses[-1].state is State.WELL:
+                diagnoses.append(await _clamd_limits(config, address, clamd))
     if config.spamassassin.enabled:
-        diagnoses.append(await _spamd(config, neighbours.spamd))
+        diagnoses.extend([await _spamd(address, spamd) for address, spamd in neighbours.spamd.items()])
     diagnoses.extend(_openers())
     diagnoses.extend(await _box(neighbours.box))
     diagnoses.append(await _next_hop(config, neighbours.next_hop))
@@ -204,21 +204,21 @@ async def _box(box: Box) -> list[Diagnosis]:
     return lacking or [Diagnosis(about, State.WELL, f"started by uid {os.geteuid()} it has all of: {names}")]
 
 
-async def _clamd(config: Config, clamd: ClamdInspector) -> Diagnosis:
-    about = f"clamd at {config.clamav.socket}"
+async def _clamd(address: str, clamd: ClamdInspector) -> Diagnosis:
+    about = f"clamd at {address}"
     try:
         version = await clamd.version()
         found = await clamd.scan_bytes(EICAR)
     except InspectorError as error:
-        return Diagnosis(about, State.ILL, str(error), _clamd_advice(config, error))
+        return Diagnosis(about, State.ILL, str(error), _clamd_advice(address, error))
     if not found:
         return Diagnosis(about, State.ILL, f"{version} does not find EICAR", "load a signature database (freshclam)")
     return Diagnosis(about, State.WELL, f"{version} finds EICAR as {found}")
 
 
-async def _clamd_limits(config: Config, clamd: ClamdInspector) -> Diagnosis:
+async def _clamd_limits(config: Config, address: str, clamd: ClamdInspector) -> Diagnosis:
     """Whether clamd reads messages as large as we take them. Of a file above its limits it may say OK unread."""
-    about = f"clamd's limits at {config.clamav.socket}"
+    about = f"clamd's limits at {address}"
     size = min(config.limits.message_size, _LARGEST_PROBE)
     advice = "put the limits of conf/clamav/clamd.conf.snippet into clamd.conf, and restart clamd"
     probe = await asyncio.to_thread(_large_virus, size)
@@ -250,8 +250,8 @@ def _large_virus(size: int) -> bytes:
     return archive.getvalue()
 
 
-def _clamd_advice(config: Config, error: InspectorError) -> str:
-    path = config.clamav.socket.removeprefix("unix:")
+def _clamd_advice(address: str, error: InspectorError) -> str:
+    path = address.removeprefix("unix:")
     if isinstance(error.__cause__, PermissionError):
         return f"let the filter's user open {path}: add it to the socket's group (adduser USER clamav)"
     if isinstance(error.__cause__, FileNotFoundError):
@@ -259,8 +259,8 @@ def _clamd_advice(config: Config, error: InspectorError) -> str:
     return "start clamav-daemon, and compare [clamav] socket with clamd.conf"
 
 
-async def _spamd(config: Config, spamd: SpamdInspector) -> Diagnosis:
-    about = f"spamd at {config.spamassassin.address}"
+async def _spamd(address: str, spamd: SpamdInspector) -> Diagnosis:
+    about = f"spamd at {address}"
     try:
         finding = await spamd.probe()
     except InspectorError as error:

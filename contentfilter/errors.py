@@ -29,9 +29,20 @@ class CommandError(FilterError):
 
 
 class InspectorError(FilterError):
-    """A scanner could not answer: it has *not* said "clean"."""
+    """A scanner could not answer: it has *not* said "clean". timed_out: because it took too long over this message."""
 
     reply = reply.SCANNER_FAILED
+    timed_out = False
+
+
+class InspectorTimeoutError(InspectorError):
+    """A scanner took too long; whether it is out of order or only this message is too much for it is not known."""
+
+    timed_out = True
+
+
+class NotInspectedError(InspectorError):
+    """The scanner is in order, but this message could not be inspected: it was refused, or the fault is ours."""
 
 
 class NextHopError(FilterError):

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from contentfilter.case import Case
-from contentfilter.decision import Evidence, OnFailure
+from contentfilter.decision import Evidence
 from contentfilter.envelope import Client
+from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding
 from contentfilter.outcome import Outcome
 from contentfilter.policy.entry import Effective

@@ -29,7 +29,7 @@ _WHY = {
     Category.VIRUS: "it contains a virus",
     Category.BANNED: "it contains an attachment of a kind that is not accepted",
     Category.RULE: "a rule of this site says so",
-    Category.UNCHECKED: "it holds content that cannot be inspected, such as an encrypted archive",
+    Category.UNCHECKED: "it, or something in it such as an encrypted archive, could not be inspected",
     Category.SPAM: "it looks like spam",
     Category.BAD_HEADER: "its header is not well formed",
     Category.OVERSIZED: "it is larger than you accept",

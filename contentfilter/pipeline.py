@@ -13,22 +13,25 @@ fails:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol as Interface
 
 from contentfilter import maillog, reply
+from contentfilter.age import age_of
 from contentfilter.case import Case, Copy
 from contentfilter.copies import Copies, Keeper
-from contentfilter.decision import Evidence, OnFailure, abridged, decide, is_local, wants
+from contentfilter.decision import Evidence, abridged, decide, is_local, wants
 from contentfilter.delivery import Delivery
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Envelope, Protocol
-from contentfilter.errors import FilterError
+from contentfilter.errors import FilterError, InspectorTimeoutError
+from contentfilter.failure import OnFailure, in_force
 from contentfilter.fields import hops, own_marks
 from contentfilter.finding import Finding, Kind, RuleAction
-from contentfilter.inspectors import Inspector, Subject
+from contentfilter.inspectors import Inspector, Remote, Subject
 from contentfilter.ledger import Known
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
@@ -77,7 +80,8 @@ class Site:
     """Who and what we are.
 
     inspect_timeout, send_timeout: seconds for all inspectors, and for all groups; on_failure: by inspector;
-    recipient_delimiter: Postfix's, "" for none; poison_after: harms after which a message is set apart, 0 for never.
+    recipient_delimiter: Postfix's, "" for none; poison_after: harms after which a message is set apart, 0 for never;
+    failure_grace: seconds by inspector, see :func:`in_force`.
     """
 
     hostname: str
@@ -90,6 +94,7 @@ class Site:
     on_failure: Mapping[str, OnFailure]
     recipient_delimiter: str = "+"
     poison_after: int = 3
+    failure_grace: Mapping[str, float] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -149,16 +154,16 @@ class Pipeline:
     async def _case(self, mail_id: str, envelope: Envelope, message: Message, attempt: Attempt) -> Case:
         """The message judged, or set apart because judging it did harm again and again. Nothing opened stays open."""
         known = attempt.known
-        if not known.strikes:
-            case = await self._judge_on_trial(mail_id, envelope, message, attempt)
-        elif 0 < self._site.poison_after <= known.strikes:
+        if 0 < self._site.poison_after <= known.strikes:
             maillog.isolated(mail_id, envelope, known.strikes, known.harm)
-            case = await self._isolated(mail_id, envelope, message, known)
-        else:
-            async with self._memory.alone():
-                case = await self._judge_on_trial(mail_id, envelope, message, attempt)
-            await self._memory.absolve(mail_id, attempt)
+            return await self._isolated(mail_id, envelope, message, known)
+        async with self._memory.alone() if known.strikes else contextlib.nullcontext():
+            case = await self._judge_on_trial(mail_id, envelope, message, attempt)
         case.opened.close()
+        if case.harm:
+            await self._memory.strike(mail_id, attempt, case.harm)
+        elif known.strikes:
+            await self._memory.absolve(mail_id, attempt)
         return case
 
     async def _judge_on_trial(self, mail_id: str, envelope: Envelope, message: Message, attempt: Attempt) -> Case:
@@ -218,12 +223,12 @@ class Pipeline:
         try:
             users, rules = _spam_users(policies), _banned_rules(policies)
             subject = Subject(mail_id, envelope, message, tree, users, opened, rules)
-            evidence = await self._inspect(subject, policies)  # 4
+            evidence, harm = await self._inspect(subject, policies)  # 4
             verdicts = await self._decide(envelope, effective, evidence)  # 5
         except BaseException:
             opened.close()
             raise
-        return Case(mail_id, envelope, message, tree, evidence, effective, verdicts, opened)
+        return Case(mail_id, envelope, message, tree, evidence, effective, verdicts, opened, harm)
 
     async def _take_apart(self, message: Message) -> Tree:
         if len(message) < PARSE_IN_THREAD:
@@ -252,25 +257,33 @@ class Pipeline:
         verdicts = await asyncio.to_thread(decided) if much else decided()
         return tuple(verdicts[id(one), local] for one, local in zip(effective, at_home, strict=True))
 
-    async def _inspect(self, subject: Subject, policies: Sequence[Policy]) -> Evidence:
-        """Ask everybody whom somebody wants asked, at the same time, under one deadline."""
+    async def _inspect(self, subject: Subject, policies: Sequence[Policy]) -> tuple[Evidence, str]:
+        """Ask everybody whom somebody wants asked, at the same time, under one deadline.
+
+        Also what harm the message did to those who were asked, "" for none.
+        """
         distinct = {id(policy): policy for policy in policies}.values()
         asked = [one for one in self._inspectors if any(wants(policy, one.name) for policy in distinct)]
         reports = await asyncio.gather(*(self._ask(inspector, subject) for inspector in asked))
         findings = _not_looked_into(subject.tree) + subject.opened.findings
-        findings = abridged(findings + tuple(finding for report in reports for finding in report))
+        findings = abridged(findings + tuple(finding for report in reports for finding in report.findings))
         doubts = {finding.inspector for finding in findings if finding.kind in (Kind.FAILURE, Kind.UNCHECKED)}
         scanned = any(one.name == "clamd" for one in asked) and "clamd" not in doubts
-        return Evidence(findings, len(subject.message), scanned, self._site.on_failure)
+        age = age_of(subject.tree.header, subject.envelope.received_at)
+        modes = in_force(self._site.on_failure, self._site.failure_grace, age)
+        hung = [one.name for one, report in zip(asked, reports, strict=True) if report.hung]
+        harm = f"{', '.join(hung)} did not answer in time" if hung else ""
+        return Evidence(findings, len(subject.message), scanned, modes), harm
 
-    async def _ask(self, inspector: Inspector, subject: Subject) -> tuple[Finding, ...]:
+    async def _ask(self, inspector: Inspector, subject: Subject) -> _Report:
+        timed_out = False
         try:
             async with asyncio.timeout(self._site.inspect_timeout):
                 findings = await inspector.inspect(subject)
         except TimeoutError:
-            problem = f"no answer in {self._site.inspect_timeout:g} s"
+            problem, timed_out = f"no answer in {self._site.inspect_timeout:g} s", True
         except FilterError as error:
-            problem = str(error)
+            problem, timed_out = str(error), isinstance(error, InspectorTimeoutError)
         except Exception:
             maillog.unforeseen(subject.mail_id, f"asking {inspector.name}")
             problem = "unforeseen error"
@@ -280,9 +293,11 @@ class Pipeline:
                     maillog.inspector_failed(subject.mail_id, inspector.name, finding.name)
                 elif finding.rule is not None and finding.rule.action in (RuleAction.WARN, RuleAction.INFO):
                     maillog.rule_hit(subject.mail_id, finding)
-            return findings
+            return _Report(findings)
         maillog.inspector_failed(subject.mail_id, inspector.name, problem)
-        return (Finding(Kind.FAILURE, inspector.name, problem),)
+        # One that answers others is in order, so it is the message that is too much for it.
+        hung = timed_out and (not isinstance(inspector, Remote) or await inspector.answers())
+        return _Report((Finding(Kind.FAILURE, inspector.name, problem),), hung)
 
     async def _carry_out(self, case: Case, attempt: Attempt, replies: list[Reply | None]) -> None:
         """Keep, group, send. Puts in the reply of each recipient as it is known."""
@@ -367,6 +382,14 @@ class Pipeline:
         outcomes = _outcomes(case, replies)
         remembered = await self._remember(attempt, outcomes)
         await self._copies.withdraw(case, as_told(outcomes, reply.MIXED_DEFERRAL, remembered=remembered))
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What an inspector found. hung: it is in order, and took too long over this message."""
+
+    findings: tuple[Finding, ...]
+    hung: bool = False
 
 
 class _Splitting:

@@ -20,6 +20,7 @@ from contentfilter.domains import LocalDomains
 from contentfilter.errors import ConfigError, InspectorError, PolicyError
 from contentfilter.history import DIRECTORY, History
 from contentfilter.inspectors import Inspector
+from contentfilter.inspectors.backends import Resting
 from contentfilter.inspectors.banned import BannedInspector
 from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.header import HeaderInspector, HeaderSettings
@@ -45,6 +46,8 @@ from contentfilter.turns import Turns
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
 from quarantine.store import Quarantine
+
+_PART_OF_THE_LIMIT = 0.9
 
 
 def run(config: Config, sockets: Sequence[socket.socket], ready: int) -> None:
@@ -161,6 +164,7 @@ def site_for(config: Config) -> Site:
         on_failure={"clamd": config.clamav.on_failure, "spamd": config.spamassassin.on_failure},
         recipient_delimiter=config.domains.recipient_delimiter,
         poison_after=config.ledger.poison_after,
+        failure_grace={"clamd": config.clamav.failure_grace, "spamd": config.spamassassin.failure_grace},
     )
 
 
@@ -224,19 +228,32 @@ def inspectors_for(config: Config) -> tuple[Inspector, ...]:
     return tuple(inspectors)
 
 
-def clamd_for(config: Config) -> ClamdInspector:
-    """The virus scanner."""
-    return ClamdInspector(config.clamav.socket, timeout=config.clamav.timeout)
-
-
-def spamd_for(config: Config) -> SpamdInspector:
-    """The spam scanner."""
-    return SpamdInspector(
-        config.spamassassin.address,
-        user=config.spamassassin.user,
-        timeout=config.spamassassin.timeout,
-        size_limit=config.spamassassin.size_limit,
+def clamd_for(config: Config, *addresses: str) -> ClamdInspector:
+    """The virus scanner. addresses: in place of those of the configuration, for a look at some of them."""
+    table = config.clamav
+    return ClamdInspector(
+        addresses or table.socket,
+        timeout=_patience(table.timeout, config),
+        resting=Resting(table.failures_to_rest, table.rest),
+        cache=0 if addresses else table.cache,
     )
+
+
+def spamd_for(config: Config, *addresses: str) -> SpamdInspector:
+    """The spam scanner. addresses: in place of those of the configuration, for a look at some of them."""
+    table = config.spamassassin
+    return SpamdInspector(
+        addresses or table.address,
+        user=table.user,
+        timeout=_patience(table.timeout, config),
+        resting=Resting(table.failures_to_rest, table.rest),
+        size_limit=table.size_limit,
+    )
+
+
+def _patience(timeout: float, config: Config) -> float:
+    """Seconds that a scanner may take: who is only ever cut off by the limit for all is never known to hang."""
+    return min(timeout, _PART_OF_THE_LIMIT * config.limits.inspect_timeout)
 
 
 def routes_for(config: Config) -> Routes:

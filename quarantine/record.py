@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from contentfilter.decision import OnFailure
 from contentfilter.envelope import Client, Envelope, Recipient
+from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.message import Message
 from contentfilter.policy.entry import Effective, Entry

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from contentfilter.decision import OnFailure
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import InspectorError
+from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind
 from contentfilter.history import History
 from contentfilter.inspectors import Inspector, Subject

@@ -34,15 +34,16 @@ from contentfilter.config.values import (
     DomainPattern,
     Endpoint,
     FailureKey,
+    Grace,
     HeaderTestKey,
     NetworkValue,
-    SchemeEndpoint,
+    ScannerAddresses,
     Seconds,
     Table,
     quoted,
 )
-from contentfilter.decision import OnFailure
 from contentfilter.domains import LocalDomains
+from contentfilter.failure import OnFailure
 from contentfilter.inspectors.banned import no_such_set
 from contentfilter.inspectors.banned_default import (
     DEFAULT,
@@ -185,18 +186,41 @@ class ClamAV(Table):
     """The virus scanner."""
 
     enabled: bool = Field(default=True, description="ask clamd")
-    socket: SchemeEndpoint = Field(default="unix:/run/clamav/clamd.ctl", description="unix:/path or tcp:host:port")
-    on_failure: FailureKey = Field(default=OnFailure.DEFER, description="when clamd cannot answer")
-    timeout: Seconds = Field(default=120.0, description="seconds for one message")
+    socket: ScannerAddresses = Field(
+        default=("unix:/run/clamav/clamd.ctl",),
+        description="unix:/path or tcp:host:port; a list names others that are asked where the first cannot answer",
+    )
+    on_failure: FailureKey = Field(
+        default=OnFailure.DEFER, description="when clamd cannot answer: defer, quarantine, tag or pass"
+    )
+    failure_grace: Grace = Field(
+        default=0.0, description="seconds of a message's age; a younger one is deferred before on_failure counts"
+    )
+    timeout: Seconds = Field(default=120.0, description="seconds for one message, at each address")
+    failures_to_rest: int = Field(default=5, gt=0, description="failures in a row after which an address is not asked")
+    rest: Seconds = Field(default=30.0, description="seconds for which it is not asked; then PING tells")
+    cache: int = Field(
+        default=8192, ge=0, le=1_000_000, description="results kept by content, for each address and worker; 0: none"
+    )
 
 
 class SpamAssassin(Table):
     """The spam scanner."""
 
     enabled: bool = Field(default=True, description="ask spamd")
-    address: SchemeEndpoint = Field(default="tcp:127.0.0.1:783", description="tcp:host:port or unix:/path")
-    on_failure: FailureKey = Field(default=OnFailure.PASS, description="when spamd cannot answer")
-    timeout: Seconds = Field(default=180.0, description="seconds for one message")
+    address: ScannerAddresses = Field(
+        default=("tcp:127.0.0.1:783",),
+        description="tcp:host:port or unix:/path; a list names others that are asked where the first cannot answer",
+    )
+    on_failure: FailureKey = Field(
+        default=OnFailure.PASS, description="when spamd cannot answer: defer, quarantine, tag or pass"
+    )
+    failure_grace: Grace = Field(
+        default=0.0, description="seconds of a message's age; a younger one is deferred before on_failure counts"
+    )
+    timeout: Seconds = Field(default=180.0, description="seconds for one message, at each address")
+    failures_to_rest: int = Field(default=5, gt=0, description="failures in a row after which an address is not asked")
+    rest: Seconds = Field(default=30.0, description="seconds for which it is not asked; then PING tells")
     size_limit: Bytes = Field(default=524_288, description="bytes; of larger messages spamd sees the beginning")
     user: str = Field(
         default="", description="whose preferences apply unless a policy says otherwise; empty: spamd's own"

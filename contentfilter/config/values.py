@@ -17,10 +17,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from contentfilter import endpoint
-from contentfilter.decision import OnFailure
+from contentfilter.failure import OnFailure
 from contentfilter.inspectors.header import HeaderTest
 from contentfilter.policy import forms
-from contentfilter.policy.settings import enum_by_value
+from contentfilter.policy.settings import as_tuple, enum_by_value
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -46,6 +46,19 @@ def _endpoint(value: str) -> str:
 def _scheme_endpoint(value: str) -> str:
     endpoint.SchemeEndpoint.parse(value)
     return value
+
+
+def _one_or_more(value: object) -> object:
+    """A list of TOML, or the only thing that would be in it."""
+    if not isinstance(value, str | list | tuple):
+        raise ValueError(f'must be an address such as "tcp:127.0.0.1:783", or a list of them, not {value!r}')  # noqa: TRY004 - pydantic's way
+    return (value,) if isinstance(value, str) else as_tuple(value)
+
+
+def _each_once(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(addresses)) < len(addresses):
+        raise ValueError(f"must name each address once, not {', '.join(addresses)}")
+    return addresses
 
 
 def _database(value: str) -> str:
@@ -83,11 +96,15 @@ DirectoryPath = Annotated[Path, BeforeValidator(_path)]
 NetworkValue = Annotated[Network, BeforeValidator(_network)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 SchemeEndpoint = Annotated[str, AfterValidator(_scheme_endpoint)]
+ScannerAddresses = Annotated[
+    tuple[SchemeEndpoint, ...], BeforeValidator(_one_or_more), Field(min_length=1), AfterValidator(_each_once)
+]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
 DomainPattern = Annotated[str, AfterValidator(_domain)]
 HeaderTestKey = Annotated[HeaderTest, enum_by_value(HeaderTest)]
 FailureKey = Annotated[OnFailure, enum_by_value(OnFailure)]
 Seconds = Annotated[float, Field(gt=0)]
+Grace = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 
 

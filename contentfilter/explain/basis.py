@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from contentfilter.decision import Evidence, OnFailure, concerns, decide, wants
+from contentfilter.decision import Evidence, concerns, decide, wants
+from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.lists import ListEntry
@@ -42,6 +43,10 @@ class Basis:
     def findings(self) -> tuple[Finding, ...]:
         """Those that concern the recipient."""
         return tuple(one for one in self.evidence.findings if concerns(one, self.policy))
+
+    def mode(self, inspector: str) -> OnFailure:
+        """What it meant, or would have meant, that this inspector could not answer."""
+        return (self.evidence.on_failure or {}).get(inspector, OnFailure.DEFER)
 
     def judged(self, *, local: bool) -> Verdict:
         """The verdict."""

@@ -13,8 +13,9 @@ from enum import IntEnum
 from functools import reduce
 from itertools import combinations
 
-from contentfilter.decision import BYPASS_OF_INSPECTOR, OnFailure
+from contentfilter.decision import BYPASS_OF_INSPECTOR
 from contentfilter.explain.basis import Alter, Basis, listed, on_failure, scored, with_setting, without
+from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction
 from contentfilter.policy.lists import Effect, ListEntry
 from contentfilter.policy.settings import Policy
@@ -208,7 +209,8 @@ def _answering(basis: Basis) -> Iterator[Step]:
     for inspector in dict.fromkeys(one.inspector for one in silent):
         mine = frozenset(one for one in silent if one.inspector == inspector)
         yield Step(f"if {inspector} answered and found nothing", Rank.LEVEL, without(mine))
-        yield Step(f'on_failure = "pass" for {inspector}', Rank.CATEGORY, on_failure(inspector, OnFailure.PASS))
+        # The laxest comes last, so that it counts where all are tried together.
+        yield from _other_modes(basis, inspector, basis.mode(inspector).laxer)
         if inspector in BYPASS_OF_INSPECTOR:
             yield _setting(basis, BYPASS_OF_INSPECTOR[inspector], True)
 
@@ -236,8 +238,14 @@ def _stricter(basis: Basis, sender: str) -> Iterator[Step]:
         if getattr(policy, key):
             yield _setting(basis, key, False)
     for inspector, mode in (basis.evidence.on_failure or {}).items():
-        if mode is OnFailure.PASS:
-            yield Step(f'on_failure = "defer" for {inspector}', Rank.CATEGORY, on_failure(inspector, OnFailure.DEFER))
+        yield from _other_modes(basis, inspector, mode.stricter)
+
+
+def _other_modes(basis: Basis, inspector: str, modes: Iterable[OnFailure]) -> Iterator[Step]:
+    now = basis.mode(inspector).value
+    for mode in modes:
+        text = f'on_failure = "{mode.value}" for {inspector} (now "{now}")'
+        yield Step(text, Rank.CATEGORY, on_failure(inspector, mode))
 
 
 def _setting(basis: Basis, key: str, value: object, relation: str = "=", shown: str | None = None) -> Step:

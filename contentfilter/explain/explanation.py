@@ -129,7 +129,9 @@ def _keys(basis: Basis, verdict: Verdict) -> Iterator[str]:
         for key in ("dsn_cutoff_level", "quarantine_cutoff_level"):
             if math.isfinite(getattr(policy, key)):
                 yield key
-    for word in sorted(present | {category.word}):
+    # What is unchecked because somebody could not answer follows from on_failure, not from these settings.
+    of_category = {category.word} if category is not Category.UNCHECKED else set()
+    for word in sorted(present | of_category):
         yield from (key for key in (f"{word}_action", f"{word}_quarantine") if key in Policy.model_fields)
         if getattr(policy, f"{word}_lover", False):
             yield f"{word}_lover"

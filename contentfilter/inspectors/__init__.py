@@ -7,7 +7,7 @@ One inspector a file, behind one protocol. An inspector that cannot answer raise
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from contentfilter.envelope import Envelope
 from contentfilter.finding import Finding
@@ -103,4 +103,13 @@ class Inspector(Protocol):
 
         Raises InspectorError when the inspector could not look, or not at all of it.
         """
+        ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """An inspector that asks another process."""
+
+    async def answers(self) -> bool:
+        """Whether that one answers at all, within seconds."""
         ...

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Final
 
 from aiospamc.client import Client
@@ -23,9 +22,10 @@ from aiospamc.requests import Request
 from aiospamc.responses import Response, ResponseException
 
 from contentfilter.envelope import Envelope, Recipient
-from contentfilter.errors import InspectorError
+from contentfilter.errors import InspectorError, InspectorTimeoutError, NotInspectedError
 from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import Subject
+from contentfilter.inspectors.backends import Backends, Resting, failures_of
 from contentfilter.inspectors.channel import Address, Channel
 from contentfilter.inspectors.spam_status import SpamStatus, parse_spam_status
 from contentfilter.inspectors.spamd_input import scanner_input
@@ -37,6 +37,9 @@ GTUBE: Final = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*
 MOST_USERS: Final = 100
 """Scans of one message; who writes to a thousand users at once does not keep spamd busy for a thousand scans."""
 
+Outcome = Finding | InspectorError
+
+_NOT_ASKED: Final = InspectorError("nobody was asked")
 _TOO_MANY: Final = InspectorError(f"too many users: a message is scanned for {MOST_USERS} at most")
 
 # A reply is a header like the one we sent, and what SpamAssassin adds to it.
@@ -47,32 +50,108 @@ _RECEIVE: Final = 1 << 16
 _ROUNDING: Final = 0.06
 
 
-class SpamdInspector:
-    """One spamd; one connection per scan, one scan per user whose preferences are wanted.
+class SpamdServer:
+    """One spamd at one address. user: whose preferences apply where none is asked for, "": send no user.
 
-    address: "tcp:127.0.0.1:783" or "unix:/path". user: whose preferences apply where the subject names none; "": send
-    no user, spamd's own apply. connect_timeout: seconds to connect within; timeout: seconds for all scans of a message;
-    size_limit: bytes of the message that are sent; concurrency: scans of one message at a time.
+    connect_timeout: seconds to connect within; timeout: seconds for a request. Raises ValueError for an address that
+    is none.
+    """
+
+    def __init__(self, address: str, *, user: str, connect_timeout: float, timeout: float) -> None:
+        self._address = Address.parse(address)
+        self._user = user
+        self._timeout = timeout
+        self._client = Client(_Connection(self._address, connect_timeout))
+
+    @property
+    def label(self) -> str:
+        """Who and where it is."""
+        return f"{NAME} at {self._address}"
+
+    async def ping(self) -> None:
+        """Ask whether spamd is there. Raises InspectorError if it does not answer as it should."""
+        reply = await self._ask(Request("PING"))
+        if reply.message != "PONG":
+            raise InspectorError(f"{self.label} answered PING with {reply.message[:80]!r}")
+
+    async def score(self, content: bytes, entry: str) -> Finding:
+        """What SpamAssassin says of the content, by this user's preferences. Raises InspectorError."""
+        request = Request("HEADERS", body=content)
+        user = entry or self._user
+        if user:
+            request.headers.user = _checked(user)
+        reply = await self._ask(request)
+        spam = reply.headers.spam
+        if not isinstance(spam, SpamValue) or not (math.isfinite(spam.score) and math.isfinite(spam.threshold)):
+            raise InspectorError(f"{self.label} answered without a score")
+        status = _matching(parse_spam_status(reply.body), spam.score)
+        return Finding(
+            Kind.SPAM,
+            NAME,
+            "spam score",
+            score=spam.score,
+            tests=status.tests,
+            autolearn=status.autolearn,
+            user=entry,
+        )
+
+    async def scores(self, content: bytes, entries: Sequence[str], concurrency: int) -> dict[str, Outcome]:
+        """The same for several users, so many at a time, all within the timeout."""
+        gate = asyncio.Semaphore(concurrency)
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        async with asyncio.TaskGroup() as group:
+            tasks = {entry: group.create_task(self._outcome(content, entry, gate, deadline)) for entry in entries}
+        return {entry: task.result() for entry, task in tasks.items()}
+
+    async def _outcome(self, content: bytes, entry: str, gate: asyncio.Semaphore, deadline: float) -> Outcome:
+        """The failure is given, not raised: a TaskGroup would cancel the other scans for it."""
+        try:
+            async with asyncio.timeout_at(deadline), gate:
+                return await self.score(content, entry)
+        except TimeoutError:
+            return InspectorTimeoutError(f"{self.label} did not answer in time")
+        except InspectorError as error:
+            return error
+
+    async def _ask(self, request: Request) -> Response:
+        with failures_of(self.label, ClientException, UnicodeDecodeError):
+            async with asyncio.timeout(self._timeout):
+                try:
+                    reply: Response = await self._client.request(request)
+                except ResponseException as error:
+                    # A whole answer with an error code, such as EX_NOUSER: spamd is there.
+                    raise NotInspectedError(f"{type(error).__name__} {str(error)[:200]}") from error
+                return reply
+
+
+class SpamdInspector:
+    """One spamd, or several in order of preference; a connection per scan, a scan per user whose preferences count.
+
+    addresses: "tcp:127.0.0.1:783" or "unix:/path", one or more. user: whose preferences apply where the subject names
+    none; "": send no user, spamd's own apply. connect_timeout: seconds to connect within; timeout: seconds for all
+    scans of a message by one spamd; resting: when an address is not asked; size_limit: bytes of the message that are
+    sent; concurrency: scans of one message at a time.
 
     Raises ValueError for an address that is none.
     """
 
     def __init__(
         self,
-        address: str,
+        addresses: str | Sequence[str],
         *,
         user: str = "",
         connect_timeout: float = 10.0,
         timeout: float = 180.0,
+        resting: Resting | None = None,
         size_limit: int = 512 * 1024,
         concurrency: int = 4,
     ) -> None:
-        self._user = user
-        self._timeout = timeout
         self._size_limit = size_limit
         self._concurrency = concurrency
-        self._address = Address.parse(address)
-        self._client = Client(_Connection(self._address, connect_timeout))
+        given = [addresses] if isinstance(addresses, str) else addresses
+        self._servers = Backends(
+            [SpamdServer(one, user=user, connect_timeout=connect_timeout, timeout=timeout) for one in given], resting
+        )
 
     @property
     def name(self) -> str:
@@ -90,77 +169,47 @@ class SpamdInspector:
         content = scanner_input(subject.message, subject.envelope, self._size_limit)
         entries = tuple(dict.fromkeys(subject.spam_users))
         # The entry "" is usually that of most recipients: it is never the one too many.
-        outcomes = await self._outcomes(content, sorted(entries, key=bool)[:MOST_USERS])
-        failures = [outcome for outcome in outcomes.values() if isinstance(outcome, InspectorError)]
-        if failures and len(failures) == len(outcomes):
-            raise failures[0]
+        outcomes: dict[str, Outcome] = dict.fromkeys(sorted(entries, key=bool)[:MOST_USERS], _NOT_ASKED)
+        try:
+            await self._servers.ask(lambda server: self._fill_in(server, content, outcomes))
+        except InspectorError:
+            if not any(isinstance(outcome, Finding) for outcome in outcomes.values()):
+                raise
         return tuple(_finding(entry, outcomes.get(entry, _TOO_MANY)) for entry in entries)
 
-    async def _outcomes(self, content: bytes, entries: Sequence[str]) -> dict[str, Finding | InspectorError]:
-        gate = asyncio.Semaphore(self._concurrency)
-        deadline = asyncio.get_running_loop().time() + self._timeout
-        async with asyncio.TaskGroup() as group:
-            tasks = {entry: group.create_task(self._outcome(content, entry, gate, deadline)) for entry in entries}
-        return {entry: task.result() for entry, task in tasks.items()}
+    async def _fill_in(self, server: SpamdServer, content: bytes, outcomes: dict[str, Outcome]) -> bool:
+        """Have this spamd give the scores that are still missing. Raises InspectorError if some are missing then."""
+        missing = [entry for entry, outcome in outcomes.items() if isinstance(outcome, InspectorError)]
+        got = await server.scores(content, missing, self._concurrency)
+        outcomes.update(got)
+        failures = [outcome for outcome in got.values() if isinstance(outcome, InspectorError)]
+        if failures and len(failures) < len(got):
+            raise NotInspectedError(str(failures[0]))  # it does answer
+        if failures:
+            raise next((one for one in failures if not isinstance(one, NotInspectedError)), failures[0])
+        return True
 
-    async def _outcome(
-        self, content: bytes, entry: str, gate: asyncio.Semaphore, deadline: float
-    ) -> Finding | InspectorError:
-        """The failure is given, not raised: a TaskGroup would cancel the other scans for it."""
-        try:
-            with self._failures_translated():
-                async with asyncio.timeout_at(deadline):
-                    return await self._score(content, entry, gate)
-        except InspectorError as error:
-            return error
+    async def answers(self) -> bool:
+        """Whether any spamd answers PING within seconds."""
+        return await self._servers.answers()
 
     async def probe(self) -> Finding:
         """What SpamAssassin says of GTUBE: a score of about 1000 if all is well. Raises InspectorError."""
         text = b"From: <>\r\nSubject: Test of the spam filter\r\n\r\n" + GTUBE + b"\r\n"
         envelope = Envelope("", (Recipient("postmaster"),))
-        return await self._score(scanner_input(Message(text), envelope, len(text)), "", asyncio.Semaphore(1))
+        content = scanner_input(Message(text), envelope, len(text))
+        outcomes: dict[str, Outcome] = {"": _NOT_ASKED}
+        await self._servers.ask(lambda server: self._fill_in(server, content, outcomes))
+        return _finding("", outcomes[""])
 
     async def ping(self) -> None:
-        """Ask whether spamd is there. Raises InspectorError if it does not answer as it should."""
-        reply = await self._ask(Request("PING"))
-        if reply.message != "PONG":
-            raise InspectorError(f"spamd at {self._address} answered PING with {reply.message[:80]!r}")
+        """Ask whether a spamd is there. Raises InspectorError if none answers as it should."""
 
-    async def _score(self, content: bytes, entry: str, gate: asyncio.Semaphore) -> Finding:
-        request = Request("HEADERS", body=content)
-        user = entry or self._user
-        if user:
-            request.headers.user = _checked(user)
-        async with gate:
-            reply = await self._ask(request)
-        spam = reply.headers.spam
-        if not isinstance(spam, SpamValue) or not (math.isfinite(spam.score) and math.isfinite(spam.threshold)):
-            raise InspectorError(f"spamd at {self._address} answered without a score")
-        status = _matching(parse_spam_status(reply.body), spam.score)
-        return Finding(
-            Kind.SPAM,
-            NAME,
-            "spam score",
-            score=spam.score,
-            tests=status.tests,
-            autolearn=status.autolearn,
-            user=entry,
-        )
+        async def pinged(server: SpamdServer) -> bool:
+            await server.ping()
+            return True
 
-    async def _ask(self, request: Request) -> Response:
-        with self._failures_translated():
-            async with asyncio.timeout(self._timeout):
-                reply: Response = await self._client.request(request)
-                return reply
-
-    @contextmanager
-    def _failures_translated(self) -> Iterator[None]:
-        try:
-            yield
-        except TimeoutError as error:
-            raise InspectorError(f"spamd at {self._address} did not answer in time") from error
-        except (OSError, ClientException, ResponseException, UnicodeDecodeError) as error:
-            raise InspectorError(f"spamd at {self._address}: {type(error).__name__} {str(error)[:200]}") from error
+        await self._servers.ask(pinged)
 
 
 class _Connection:
@@ -180,14 +229,14 @@ class _Connection:
             while received := await channel.receive(_RECEIVE):
                 reply += received
                 if len(reply) > longest:
-                    raise InspectorError(f"spamd at {self._address} gave a reply that is too long")
+                    raise InspectorError("gave a reply that is too long")
         # aiospamc copies what is left of the reply at each line of the protocol's own header: keep that short.
         if len(reply) > _LONGEST_PROTOCOL_HEADER and reply.find(b"\r\n\r\n", 0, _LONGEST_PROTOCOL_HEADER) < 0:
-            raise InspectorError(f"spamd at {self._address} gave a reply whose header is too long")
+            raise InspectorError("gave a reply whose header is too long")
         return bytes(reply)
 
 
-def _finding(entry: str, outcome: Finding | InspectorError) -> Finding:
+def _finding(entry: str, outcome: Outcome) -> Finding:
     if isinstance(outcome, InspectorError):
         return Finding(Kind.FAILURE, NAME, str(outcome), user=entry)
     return outcome
@@ -196,7 +245,7 @@ def _finding(entry: str, outcome: Finding | InspectorError) -> Finding:
 def _checked(user: str) -> str:
     """A user name that cannot become another line of the request. Raises InspectorError."""
     if not (user.isascii() and user.isprintable()) or " " in user:
-        raise InspectorError(f"{user!r} cannot be the name of a SpamAssassin user")
+        raise NotInspectedError(f"{user!r} cannot be the name of a SpamAssassin user")
     return user
 
 

@@ -61,6 +61,16 @@ class Clamd:
         if self._daemon is not None:
             self._daemon.stop()
 
+    def freeze(self) -> None:
+        """Have it take connections and say nothing."""
+        if self._daemon is not None:
+            self._daemon.freeze()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        if self._daemon is not None:
+            self._daemon.thaw()
+
     def _configure(self) -> Path:
         database = self._directory / "database"
         database.mkdir(parents=True, exist_ok=True)

@@ -106,6 +106,14 @@ class Daemon:
         """Tell the program to read its configuration anew (SIGHUP)."""
         self._process.send_signal(signal.SIGHUP)
 
+    def freeze(self) -> None:
+        """Stop the program with its children in the middle of what they do (SIGSTOP): alive, and silent."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def terminate(self, within: float) -> int:
         """Let the program end by itself (SIGTERM); kill what has not after so many seconds. Its exit status."""
         self._process.terminate()

@@ -69,6 +69,16 @@ class Spamd:
         if self._daemon is not None:
             self._daemon.stop()
 
+    def freeze(self) -> None:
+        """Have it take connections and say nothing."""
+        if self._daemon is not None:
+            self._daemon.freeze()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        if self._daemon is not None:
+            self._daemon.thaw()
+
     def _answers(self) -> bool:
         listener = ("127.0.0.1", self._port) if self._port else str(self._socket)
         return ask(listener, b"PING SPAMC/1.5\r\n\r\n").endswith(b" PONG\r\n")

@@ -177,7 +177,7 @@ def test_the_doctor_knows_of_the_limits(
     with Clamd(directory, tcp=True, options=options) as running:
         address = running.address if kind == "unix" else running.tcp_address
         settings = config.parse(f'clamav.socket = "{address}"', "f")
-        got = run(doctor._clamd_limits(settings, ClamdInspector(address)))
+        got = run(doctor._clamd_limits(settings, address, ClamdInspector(address)))
     assert isinstance(got, doctor.Diagnosis)
     assert got.state is state
     assert found in got.found

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from contentfilter.decision import OnFailure
 from contentfilter.errors import InspectorError, QuarantineError
+from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind
 from contentfilter.message import Message
 from quarantine.index import Query
 from quarantine.record import Record, State
 from quarantine.store import Quarantine
 from tests.fakes.next_hop import Close, Hang, Raw, Step
-from tests.journey import MESSAGE, SCRIPT, Scripted, journey, silent
+from tests.journey import MESSAGE, NOTICE, SCRIPT, Scripted, journey, silent
 
 
 @dataclass(frozen=True)
@@ -180,15 +180,25 @@ async def test_what_the_next_hop_gets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("door", ["lmtp", "smtp"])
 @pytest.mark.parametrize(
-    ("failure", "on_failure", "code", "delivered"),
+    ("failure", "on_failure", "code", "delivered", "kept", "marked"),
     [
-        (InspectorError("clamd is gone"), OnFailure.DEFER, "451", set()),
-        (InspectorError("clamd is gone"), OnFailure.PASS, "250", {"pass"}),
-        (RuntimeError("a mistake of ours"), OnFailure.DEFER, "451", set()),
+        (InspectorError("clamd is gone"), OnFailure.DEFER, "451", set(), set(), False),
+        (InspectorError("clamd is gone"), OnFailure.QUARANTINE, "250", set(), {"pass"}, False),
+        (InspectorError("clamd is gone"), OnFailure.TAG, "250", {"pass"}, set(), True),
+        (InspectorError("clamd is gone"), OnFailure.PASS, "250", {"pass"}, set(), False),
+        (RuntimeError("a mistake of ours"), OnFailure.DEFER, "451", set(), set(), False),
+        (RuntimeError("a mistake of ours"), OnFailure.QUARANTINE, "250", set(), {"pass"}, False),
     ],
 )
-async def test_a_dead_clamd_defers_and_claims_nothing(
-    tmp_path: Path, door: str, failure: Exception, on_failure: OnFailure, code: str, delivered: set[str]
+async def test_a_dead_clamd_does_as_it_is_told_and_claims_nothing(
+    tmp_path: Path,
+    door: str,
+    failure: Exception,
+    on_failure: OnFailure,
+    code: str,
+    delivered: set[str],
+    kept: set[str],
+    marked: bool,
 ) -> None:
     """(d) Never delivered with X-Virus-Scanned."""
     scanner = Scripted(failure=failure)
@@ -196,8 +206,23 @@ async def test_a_dead_clamd_defers_and_claims_nothing(
         answer = (await way.lmtp("pass"))[0] if door == "lmtp" else await way.smtp("pass")
         assert answer[:3] == code
         assert way.delivered() == delivered
+        assert way.kept() == kept
         assert all(b"X-Virus-Scanned" not in one.content for one in way.hop.delivered)
+        alert = b"X-Contentfilter-Alert: UNCHECKED, clamd could not answer\r\n"
+        assert all((alert in one.content) is marked for one in way.hop.delivered if NOTICE not in one.content)
         assert scanner.asked
+
+
+async def test_a_silent_scanner_has_mail_kept_for_those_alone_who_want_it_asked(tmp_path: Path) -> None:
+    async with journey(tmp_path, inspectors=[silent()], on_failure={"clamd": OnFailure.QUARANTINE}) as way:
+        assert [answer[:9] for answer in await way.lmtp("pass", "other")] == ["250 2.7.0", "250 2.0.0"]
+        assert (way.delivered(), way.kept()) == ({"other"}, {"pass"})
+        (summary,) = way.quarantine.find(Query())
+        (withheld,) = way.quarantine.read(summary.id).withheld
+        assert (withheld.category.word, withheld.reasons) == (
+            "unchecked",
+            ("unchecked: clamd could not answer: clamd is gone",),
+        )
 
 
 async def test_who_bypasses_the_silent_scanner_is_served(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import email
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from contentfilter.errors import InspectorError, LedgerError
+from contentfilter.errors import InspectorError, InspectorTimeoutError, LedgerError
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
 from contentfilter.policy.settings import Policy
 from contentfilter.verdict import Action
@@ -271,6 +272,28 @@ async def test_a_scanner_that_is_gone_blames_nobody(tmp_path: Path) -> None:
     async with journey(tmp_path, inspectors=[silent()]) as way:
         assert [await send(way, "lmtp", "pass") for _ in range(5)] == ["451"] * 5
         assert way.ledger.entries() == []
+
+
+@dataclass
+class Slow(Scripted):
+    """A scanner that takes too long, and answers PING or not."""
+
+    alive: bool = True
+
+    async def answers(self) -> bool:
+        return self.alive
+
+
+@pytest.mark.parametrize("alive", [True, False])
+@pytest.mark.parametrize("failure", [InspectorTimeoutError("slow"), InspectorError("gone")])
+async def test_a_scanner_that_hangs_over_one_message_only_blames_it(
+    tmp_path: Path, alive: bool, failure: Exception
+) -> None:
+    async with journey(tmp_path, inspectors=[Slow(failure=failure, alive=alive)]) as way:
+        codes = [await send(way, "lmtp", "pass") for _ in range(4)]
+        guilty = alive and isinstance(failure, InspectorTimeoutError)
+        assert codes == ["451"] * 3 + ["250" if guilty else "451"]
+        assert way.kept() == ({"pass"} if guilty else set())
 
 
 async def test_poison_is_withheld_whatever_the_policy_of_unchecked_says(

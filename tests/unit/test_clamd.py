@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from contentfilter.errors import InspectorError
+from contentfilter.errors import InspectorError, NotInspectedError
 from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import clamd as clamd_module
 from contentfilter.inspectors.channel import Address
@@ -26,7 +27,7 @@ async def inspect(
     path: Path, script: Script, timeout: float = 5.0, leaves: tuple[bytes, ...] = (LEAF,)
 ) -> tuple[Finding, ...]:
     async with scripted_peer(path / "clamd.ctl", script) as address:
-        inspector = ClamdInspector(address, timeout=timeout)
+        inspector = ClamdInspector(address, timeout=timeout, cache=0)
         with (subject := subject_of(RAW, leaves)).message:
             return await inspector.inspect(subject)
 
@@ -78,8 +79,9 @@ async def test_closed_at_once_is_a_failure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("script", [never_reading, never_answering])
 async def test_silence_is_a_failure(tmp_path: Path, script: Script) -> None:
-    with pytest.raises(InspectorError, match="in time"):
+    with pytest.raises(InspectorError, match="in time") as caught:
         await inspect(tmp_path, script, timeout=0.1)
+    assert caught.value.timed_out
 
 
 async def test_dying_in_the_middle_is_a_failure(tmp_path: Path) -> None:
@@ -116,6 +118,24 @@ async def test_a_virus_found_stands_though_another_scan_failed(tmp_path: Path, e
     assert findings[:-1] == (Finding(Kind.VIRUS, "clamd", "Win.Test.EICAR_HDB-1", ""),)
     # And nobody may say that all was scanned.
     assert findings[-1].kind is Kind.FAILURE
+
+
+@pytest.mark.parametrize(
+    ("answer", "in_order"),
+    [
+        # An answer about the message, also where clamd closes on us after it.
+        (b"1: INSTREAM size limit exceeded. ERROR\0", True),
+        (b"1: fd[8]: lstat() failed ERROR\x002: fd[9]: OK\0", True),
+        (b"1: fd[8]: OK\0", False),
+        (b"COMMAND READ TIMED OUT ERROR\0", False),
+        (b"garbage\0", False),
+    ],
+)
+async def test_a_refusal_is_told_from_a_broken_dialog(tmp_path: Path, answer: bytes, in_order: bool) -> None:
+    with pytest.raises(InspectorError) as caught:
+        await inspect(tmp_path, answering(answer))
+    assert isinstance(caught.value, NotInspectedError) is in_order
+    assert not caught.value.timed_out
 
 
 async def test_unchecked_does_not_hide_that_another_scan_failed(tmp_path: Path) -> None:
@@ -216,7 +236,19 @@ def test_no_addresses(text: str) -> None:
         ClamdInspector(text)
 
 
-def test_members_are_scanned_once_each_by_descriptor_where_they_have_one() -> None:
+def test_a_large_member_is_digested_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clamd_module, "_PIECE", 7)
+    content = b"a content of thirty-one letters"
+    file = memory_file(content)
+    member = Member("1/1", "1", (), "", "", (), "", len(content), file, file, 0)
+    with Unpacked((member,), files=(file,)) as opened:
+        monkeypatch.setattr(Member, "content", lambda _: pytest.fail("it is not taken into memory"))
+        *_, item = clamd_module._items(replace(subject_of(b"raw message"), opened=opened), all_digests=True)
+    assert item.digest == hashlib.sha256(content).digest()
+
+
+@pytest.mark.parametrize("all_digests", [False, True])
+def test_members_are_scanned_once_each_by_descriptor_where_they_have_one(all_digests: bool) -> None:
     file = memory_file(b"large content, small content, large content")
 
     def member(path: str, offset: int, size: int, *, own: bool = False) -> Member:
@@ -225,7 +257,14 @@ def test_members_are_scanned_once_each_by_descriptor_where_they_have_one() -> No
     members = (member("1/1", 0, 43, own=True), member("1/2", 15, 13), member("1/3", 30, 13), member("1/4", 15, 13))
     listed = Member("1/5", "1", ("x",), "", "", (), "encrypted", 0)
     with Unpacked((*members, listed), files=(file,)) as opened:
-        items = list(clamd_module._items(replace(subject_of(b"raw message", [b"a leaf, decoded"]), opened=opened)))
+        subject = replace(subject_of(b"raw message", [b"a leaf, decoded"]), opened=opened)
+        items = list(clamd_module._items(subject, all_digests=all_digests))
+        digests = [hashlib.sha256(item.content()).digest() for item in items]
+        if all_digests:
+            assert [item.digest for item in items] == digests
+        else:
+            # Only what may equal another.
+            assert [item.digest for item in items] == [b"", b"", b"", *digests[3:]]
         assert [item.path for item in items] == ["", "1", "1/1", "1/2", "1/3"]
         assert [bytes(item.content()) for item in items[2:]] == [
             b"large content, small content, large content",

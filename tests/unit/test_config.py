@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from contentfilter import config, worker
 from contentfilter.cli import cli
 from contentfilter.errors import ConfigError
+from contentfilter.inspectors.backends import Resting
 from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.intake.settings import IntakeSettings
@@ -48,8 +49,23 @@ def test_an_empty_file_is_a_configuration() -> None:
         ("listen = 3", "listen: must be a table"),
         ('[domains]\nlocal = "x"', '[domains] local: must be a list such as ["a", "b"], not \'x\''),
         ('[domains]\nlocal = ["bob@x.org"]', "[domains] local: must be a domain such as"),
-        ('[clamav]\non_failure = "ignore"', '[clamav] on_failure: must be one of "defer" | "pass"'),
+        (
+            '[clamav]\non_failure = "ignore"',
+            '[clamav] on_failure: must be one of "defer" | "quarantine" | "tag" | "pass"',
+        ),
         ('[clamav]\nsocket = "/run/clamd"', '[clamav] socket: must be "unix:/path" or "tcp:host:port"'),
+        (
+            '[clamav]\nsocket = ["unix:/a", "/b"]',
+            '[clamav] socket: must be "unix:/path" or "tcp:host:port", not \'/b\'',
+        ),
+        ("[clamav]\nsocket = 3", '[clamav] socket: must be an address such as "tcp:127.0.0.1:783", or a list of them'),
+        ("[spamassassin]\naddress = []", "[spamassassin] address: must not be empty"),
+        (
+            '[spamassassin]\naddress = ["unix:/a", "unix:/a"]',
+            "[spamassassin] address: must name each address once, not unix:/a, unix:/a",
+        ),
+        ("[clamav]\nfailures_to_rest = 0", "[clamav] failures_to_rest: "),
+        ("[clamav]\ncache = -1", "[clamav] cache: "),
         ("[clamav]\nenabled = 1", "[clamav] enabled: must be true or false"),
         ('workers = "3"', "workers: must be a whole number, not '3'"),
         ('hostname = "a b"', "hostname: string should match pattern"),
@@ -220,7 +236,26 @@ def test_where_settings_have_defaults_of_their_own_they_are_those_of_the_configu
     spamd = inspect.signature(SpamdInspector).parameters
     assert spamd["timeout"].default == got.spamassassin.timeout
     assert spamd["size_limit"].default == got.spamassassin.size_limit
-    assert inspect.signature(ClamdInspector).parameters["timeout"].default == got.clamav.timeout
+    clamd = inspect.signature(ClamdInspector).parameters
+    assert clamd["timeout"].default == got.clamav.timeout
+    assert clamd["cache"].default == got.clamav.cache
+    for table in (got.clamav, got.spamassassin):
+        assert Resting() == Resting(table.failures_to_rest, table.rest)
+
+
+def test_the_examples_of_the_manual_of_scanners_are_right() -> None:
+    examples = re.findall(
+        r"```toml\n(.*?)```", (Path(__file__).parents[2] / "docs" / "scanners.md").read_text(), re.DOTALL
+    )
+    assert len(examples) == 3
+    for example in examples:
+        config.parse(example, "docs/scanners.md")
+
+
+def test_an_address_or_a_list_of_them() -> None:
+    one = config.parse('clamav.socket = "unix:/a"\nspamassassin.address = ["tcp:h:1", "unix:/b"]', "f")
+    assert one.clamav.socket == ("unix:/a",)
+    assert one.spamassassin.address == ("tcp:h:1", "unix:/b")
 
 
 LISTS = """

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from contentfilter import reply
-from contentfilter.decision import Evidence, OnFailure
+from contentfilter.decision import Evidence
 from contentfilter.decision import decide as decide_effective
 from contentfilter.envelope import Recipient
+from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.message import Replacement
 from contentfilter.outcome import Outcome, as_told, must_wait, single_reply
@@ -185,6 +186,84 @@ def test_a_silent_scanner_has_not_said_clean(
     if action == "defer":
         assert verdict.reply == reply.SCANNER_FAILED
         assert not verdict.quarantine
+
+
+CLAMD_ALERT = "UNCHECKED, clamd could not answer"
+REFUSING: dict[str, object] = dict.fromkeys(("banned_action", "unchecked_action", "bad_header_action"), Action.REJECT)
+BOTH_ALERT = "UNCHECKED, clamd and spamd could not answer"
+
+
+@pytest.mark.parametrize(
+    ("findings", "modes", "settings", "action", "category", "copy", "alert"),
+    [
+        # Withheld with a copy, whatever the recipient says of unchecked mail.
+        ([CLAMD_FAILED], "quarantine", {}, "discard", "unchecked", True, None),
+        ([CLAMD_FAILED], "quarantine", {"unchecked_action": Action.PASS}, "discard", "unchecked", True, None),
+        ([CLAMD_FAILED], "quarantine", {"unchecked_lover": True}, "discard", "unchecked", True, None),
+        ([CLAMD_FAILED], "quarantine", {"unchecked_quarantine": False}, "discard", "unchecked", True, None),
+        ([CLAMD_FAILED], "quarantine", {"bypass_virus_checks": True}, "pass", "clean", False, None),
+        ([SPAMD_FAILED], "pass quarantine", {}, "discard", "unchecked", True, None),
+        ([SPAMD_FAILED], "pass quarantine", {"bypass_spam_checks": True}, "pass", "clean", False, None),
+        # A lesser reason to withhold does not let it go, nor does one as grave; a graver one decides.
+        ([CLAMD_FAILED, spam(99)], "quarantine", {"spam_quarantine": False}, "discard", "unchecked", True, None),
+        ([CLAMD_FAILED, UNCHECKED], "quarantine", REFUSING, "discard", "unchecked", True, None),
+        ([CLAMD_FAILED, BANNED], "quarantine", REFUSING, "reject", "banned", True, None),
+        ([CLAMD_FAILED, VIRUS], "quarantine", {"virus_action": Action.REJECT}, "reject", "virus", True, None),
+        ([SPAMD_FAILED, UNCHECKED], "pass quarantine", REFUSING, "reject", "unchecked", True, None),
+        ([SPAMD_FAILED, BAD_HEADER], "pass quarantine", REFUSING, "discard", "unchecked", True, None),
+        # Marked, and no copy of what is only not inspected.
+        ([CLAMD_FAILED], "tag", {}, "pass", "unchecked", False, CLAMD_ALERT),
+        ([CLAMD_FAILED], "tag", {"unchecked_action": Action.REJECT}, "pass", "unchecked", False, CLAMD_ALERT),
+        ([CLAMD_FAILED], "tag", {"bypass_virus_checks": True}, "pass", "clean", False, None),
+        ([CLAMD_FAILED, SPAMD_FAILED], "tag tag", {}, "pass", "unchecked", False, BOTH_ALERT),
+        ([CLAMD_FAILED, SPAMD_FAILED], "tag pass", {}, "pass", "unchecked", False, CLAMD_ALERT),
+        ([CLAMD_FAILED, BAD_HEADER], "tag", {}, "pass", "unchecked", False, CLAMD_ALERT),
+        ([CLAMD_FAILED, spam(99)], "tag", {}, "discard", "spam", True, None),
+        ([CLAMD_FAILED, VIRUS], "tag", {"virus_lover": True}, "pass", "virus", True,
+         f"INFECTED, message contains virus: Eicar-Test-Signature in part 2; {CLAMD_ALERT}"),
+        ([CLAMD_FAILED, UNCHECKED], "tag", {"unchecked_lover": True}, "pass", "unchecked", True,
+         f"UNCHECKED, contents could not be inspected: depth; {CLAMD_ALERT}"),
+        # Of several the strictest.
+        ([CLAMD_FAILED, SPAMD_FAILED], "tag defer", {}, "defer", "clean", False, None),
+        ([CLAMD_FAILED, SPAMD_FAILED], "tag quarantine", {}, "discard", "unchecked", True, None),
+        ([CLAMD_FAILED, SPAMD_FAILED], "quarantine tag", {}, "discard", "unchecked", True, None),
+        ([CLAMD_FAILED, SPAMD_FAILED], "quarantine defer", {}, "defer", "clean", False, None),
+        ([CLAMD_FAILED, SPAMD_FAILED], "pass pass", {}, "pass", "clean", False, None),
+        ([CLAMD_FAILED, BANNED_FAILED], "quarantine", {}, "defer", "clean", False, None),
+        # Who cannot find anything as grave has no say.
+        ([CLAMD_FAILED, SPAMD_FAILED, BANNED], "pass defer", {}, "discard", "banned", True, None),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_what_a_scanner_could_not_look_at(
+    findings: list[Finding], modes: str, settings: dict[str, object],
+    action: str, category: str, copy: bool, alert: str | None,
+) -> None:  # fmt: skip
+    on_failure = dict(zip(("clamd", "spamd"), map(OnFailure, modes.split()), strict=False))
+    evidence = Evidence(tuple(findings), 1000, on_failure=on_failure)
+    policy = Policy.model_validate(settings)
+    verdict = decide(evidence, policy, local=True)
+    assert (verdict.action.value, verdict.category.word, verdict.quarantine) == (action, category, copy)
+    assert verdict.marking.alert == alert
+    if action == "discard" and category == "unchecked":
+        assert verdict.reply == reply.QUARANTINED
+        assert "could not answer: timeout" in verdict.reasons[0]
+    if alert is not None:
+        assert any("could not answer: timeout" in reason for reason in verdict.reasons)
+        assert decide(evidence, policy, local=False).marking.alert is None
+
+
+def test_quarantining_waits_for_nobody_whom_the_failure_does_not_concern() -> None:
+    failed = Finding(Kind.FAILURE, "spamd", "timeout", user="bob")
+    evidence = Evidence((failed,), 1000, on_failure={"spamd": OnFailure.QUARANTINE})
+    assert decide(evidence, Policy(spam_user="bob"), local=True).action is Action.DISCARD
+    assert decide(evidence, Policy(spam_user="alice"), local=True).action is Action.PASS
+
+
+def test_tagged_mail_goes_where_unchecked_mail_goes() -> None:
+    evidence = Evidence((CLAMD_FAILED,), 1000, on_failure={"clamd": OnFailure.TAG})
+    policy = Policy(addr_extension_unchecked="unchecked")
+    assert decide(evidence, policy, local=True).route == Route(extension="unchecked")
+    assert decide(evidence, policy, local=False).route == Route()
 
 
 @pytest.mark.parametrize(

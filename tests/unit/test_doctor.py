@@ -136,12 +136,19 @@ async def diagnoses(
     tmp_path: Path, neighbours: Neighbours, text: str = "", files: Sequence[NamedFile] = ()
 ) -> dict[str, Diagnosis]:
     """By what they are about, without addresses."""
+    found = await examined(tmp_path, neighbours, text, files)
+    return {one.about.partition(" at ")[0]: one for one in found}
+
+
+async def examined(
+    tmp_path: Path, neighbours: Neighbours, text: str = "", files: Sequence[NamedFile] = ()
+) -> list[Diagnosis]:
     head = f'state_directory = "{tmp_path}"\nlimits.message_size = {LARGE}\n'
     got = config.parse(head + (text or '[domains]\nlocal = ["example.org", "localhost"]'), "f")
     box = FakeBox(neighbours)
     asked = doctor.Neighbours(
-        cast(Any, Clamd(neighbours)),
-        cast(Any, Spamd(neighbours)),
+        {address: cast(Any, Clamd(neighbours)) for address in got.clamav.socket},
+        {address: cast(Any, Spamd(neighbours)) for address in got.spamassassin.address},
         cast(Any, Hop(neighbours)),
         FakePostconf(neighbours),
         cast(Any, box),
@@ -151,7 +158,7 @@ async def diagnoses(
     )
     found = await examine(got, asked)
     assert box.closed
-    return {one.about.partition(" at ")[0]: one for one in found}
+    return found
 
 
 async def test_where_all_is_well_nothing_is_complained_of(tmp_path: Path) -> None:
@@ -229,6 +236,16 @@ async def test_what_is_wrong_and_what_to_do(
     assert got.state is state
     assert what in got.found
     assert advice in got.advice
+
+
+async def test_each_address_is_asked(tmp_path: Path) -> None:
+    text = 'clamav.socket = ["unix:/a", "tcp:h:3310"]\nspamassassin.address = ["tcp:h:783", "unix:/b"]'
+    found = [one.about for one in await examined(tmp_path, Neighbours(), text)]
+    for about in (
+        "clamd at unix:/a", "clamd's limits at unix:/a", "clamd at tcp:h:3310", "clamd's limits at tcp:h:3310",
+        "spamd at tcp:h:783", "spamd at unix:/b",
+    ):  # fmt: skip
+        assert found.count(about) == 1
 
 
 async def test_limits_of_a_clamd_that_is_ill_are_not_looked_at(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contentfilter.decision import Evidence, OnFailure, decide
+from contentfilter.decision import Evidence, decide
 from contentfilter.explain.basis import Basis
 from contentfilter.explain.counterfactual import MOST_CHANGES, Change, changes, exact, fares_otherwise
 from contentfilter.explain.explanation import Explanation, explain
+from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.policy.entry import Effective, Entry, merged
 from contentfilter.policy.lists import Effect, ListEntry
@@ -105,7 +106,28 @@ def texts(basis: Basis) -> list[str]:
             ],
         ),
         (basis_of([REJECTING]), ["without the hit of header_checks:3", "bypass_rule_checks = true"]),
-        (basis_of([CLAMD_FAILED]), ["if clamd answered and found nothing", 'on_failure = "pass" for clamd']),
+        (
+            basis_of([CLAMD_FAILED]),
+            [
+                "if clamd answered and found nothing",
+                'on_failure = "quarantine" for clamd',
+                'on_failure = "tag" for clamd',
+                'on_failure = "pass" for clamd',
+            ],
+        ),
+        (
+            basis_of([CLAMD_FAILED], on_failure={"clamd": OnFailure.QUARANTINE}),
+            ["if clamd answered and found nothing", 'on_failure = "tag" for clamd', 'on_failure = "pass" for clamd'],
+        ),
+        (
+            basis_of([CLAMD_FAILED], on_failure={"clamd": OnFailure.TAG}),
+            [
+                "if clamd answered and found nothing",
+                'on_failure = "defer" for clamd',
+                'on_failure = "quarantine" for clamd',
+                'on_failure = "pass" for clamd',
+            ],
+        ),
         (basis_of([], {"message_size_limit": 10}), ["message_size_limit of at least 1000", "oversized_action = pass"]),
         (basis_of([VIRUS], {"shadow": True}), ["shadow = false"]),
         # What passes: what would have withheld or marked it.
@@ -137,6 +159,8 @@ def test_what_would_have_to_change(basis: Basis, wanted: list[str]) -> None:
         (basis_of([VIRUS]), "spam|level|entry for"),
         (basis_of([]), "lover|bypass"),
         (basis_of([BANNED, CLAMD_FAILED]), "^without banned"),  # clamd still has not answered
+        # Nothing that the recipient says of unchecked mail helps against a quarantine for silence.
+        (basis_of([CLAMD_FAILED], on_failure={"clamd": OnFailure.QUARANTINE}), "unchecked|lover"),
     ],
 )
 def test_nothing_is_told_that_would_not_help(basis: Basis, unwanted: str) -> None:

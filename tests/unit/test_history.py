@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from contentfilter import history
 from contentfilter.case import Case
-from contentfilter.decision import OnFailure
 from contentfilter.envelope import Client
+from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.handled import LONGEST_LINE, Group, Handled
 from contentfilter.history import History, expire, find

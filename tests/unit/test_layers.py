@@ -14,8 +14,8 @@ contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
 contentfilter.mail_id contentfilter.endpoint contentfilter.address contentfilter.domains
 contentfilter.printable contentfilter.marks contentfilter.folding
-contentfilter.message contentfilter.finding contentfilter.verdict
-contentfilter.mime contentfilter.filetype
+contentfilter.message contentfilter.finding contentfilter.failure contentfilter.verdict
+contentfilter.mime contentfilter.age contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text
 contentfilter.rules
 contentfilter.unpack
@@ -47,6 +47,7 @@ MODULES = sorted(path for package in ("contentfilter", "quarantine") for path in
 
 PURE = (
     *("contentfilter.mime", "contentfilter.rules", "contentfilter.decision", "contentfilter.score"),
+    *("contentfilter.failure", "contentfilter.age"),
     *("contentfilter.outcome", "contentfilter.folding", "contentfilter.fields", "contentfilter.notice"),
     *("contentfilter.inspectors.banned_", "contentfilter.policy.settings", "contentfilter.policy.lists"),
     *("contentfilter.policy.banks", "contentfilter.policy.forms", "contentfilter.policy.exchange"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email
+import email.utils
 import logging
 import threading
 from collections.abc import Collection, Sequence
@@ -13,10 +14,11 @@ from typing import Any
 import pytest
 
 from contentfilter import pipeline, refused, reply
-from contentfilter.decision import OnFailure, decide
+from contentfilter.decision import decide
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import FilterError, PolicyError
+from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.intake.parameters import parse_rcpt
@@ -32,7 +34,7 @@ from contentfilter.routes import outgoing
 from contentfilter.unpack.unpacked import Unpacked
 from contentfilter.verdict import Action, Category, Route, Verdict
 from quarantine.record import Record, State
-from tests.journey import HOST, MESSAGE, Scripted, Unopened
+from tests.journey import HOST, MESSAGE, Scripted, Unopened, silent
 from tests.policies import entry, policies_of
 
 BOB, CAROL, FAR = Recipient("bob@x.example"), Recipient("carol@x.example"), Recipient("far@elsewhere.example")
@@ -124,6 +126,32 @@ async def test_only_a_whole_scan_is_claimed(inspector: Scripted, claimed: bool) 
     await it.handle()
     ((_, _, raw, _),) = it.way.sent
     assert (field_of(raw, "X-Virus-Scanned") is not None) is claimed
+
+
+@pytest.mark.parametrize(
+    ("minutes", "mode", "answer", "alert"),
+    [
+        (9, OnFailure.TAG, 451, None),
+        (11, OnFailure.TAG, 250, "UNCHECKED, clamd could not answer"),
+        (9, OnFailure.QUARANTINE, 451, None),
+        (11, OnFailure.QUARANTINE, 250, None),
+        (11, OnFailure.DEFER, 451, None),
+    ],
+)
+async def test_a_silent_scanner_has_some_time_to_come_back(
+    minutes: int, mode: OnFailure, answer: int, alert: str | None
+) -> None:
+    it = made(silent("clamd"))
+    it.pipeline._site = replace(it.pipeline._site, on_failure={"clamd": mode}, failure_grace={"clamd": 600.0})
+    came = ENVELOPE.received_at - minutes * 60
+    received = f"Received: by mx.example (Postfix); {email.utils.formatdate(came)}\r\n".encode()
+    (got,) = await it.handle(raw=received + MESSAGE)
+    assert got.code == answer
+    assert [record.on_failure["clamd"] for record in it.keeper.kept] == [mode] * (answer == 250 and alert is None)
+    assert len(it.way.sent) == (alert is not None)
+    for _, _, raw, _ in it.way.sent:
+        assert field_of(raw, "X-Contentfilter-Alert") == alert
+        assert field_of(raw, "X-Virus-Scanned") is None
 
 
 async def test_a_scanner_that_takes_too_long_has_failed() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contentfilter.decision import OnFailure
 from contentfilter.envelope import Client, Recipient
+from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.mail_id import is_id, new_id
 from contentfilter.policy.entry import Effective, Entry, merged

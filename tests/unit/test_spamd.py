@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contentfilter.envelope import Envelope, Recipient
-from contentfilter.errors import InspectorError
+from contentfilter.errors import InspectorError, NotInspectedError
 from contentfilter.finding import Finding, Kind, Test
+from contentfilter.inspectors.backends import Resting
 from contentfilter.inspectors.spam_status import SpamStatus, parse_spam_status
 from contentfilter.inspectors.spamd import MOST_USERS, SpamdInspector
 from contentfilter.inspectors.spamd_input import scanner_input
@@ -239,6 +240,60 @@ async def test_users_beyond_the_limit_are_not_scanned_but_the_configured_one_alw
     unscanned = [finding for finding in findings if finding.kind is Kind.FAILURE]
     assert [finding.user for finding in unscanned] == [f"user{MOST_USERS - 1}", f"user{MOST_USERS}"]
     assert all("too many users" in finding.name for finding in unscanned)
+
+
+async def test_a_second_spamd_gives_the_scores_that_the_first_did_not(tmp_path: Path) -> None:
+    first, second = RecordingSpamd(b"User: bob"), RecordingSpamd()
+    async with scripted_peer(tmp_path / "1.sock", first) as one, scripted_peer(tmp_path / "2.sock", second) as two:
+        inspector = SpamdInspector([one, two], resting=Resting(failures=1))
+        for _ in range(2):
+            findings = await inspector.inspect(subject_of(RAW, spam_users=("alice", "bob", "al ice")))
+    assert [kind for _, kind, _ in outcomes(findings)] == [Kind.SPAM, Kind.SPAM, Kind.FAILURE]
+    assert len(first.requests) == 4, "it does answer, for alice: no reason to let it rest"
+    assert [b"User: bob" in request for request in second.requests] == [True, True]
+
+
+async def test_a_second_spamd_is_asked_where_the_first_hangs(tmp_path: Path) -> None:
+    spamd = RecordingSpamd()
+    async with (
+        scripted_peer(tmp_path / "1.sock", never_answering) as one,
+        scripted_peer(tmp_path / "2.sock", spamd) as two,
+    ):
+        inspector = SpamdInspector([one, two], timeout=0.2, resting=Resting(failures=1, probe=0.01))
+        findings = await inspector.inspect(subject_of(RAW, spam_users=("alice", "bob")))
+        assert [kind for _, kind, _ in outcomes(findings)] == [Kind.SPAM, Kind.SPAM]
+        assert not await SpamdInspector(one, resting=Resting(probe=0.01)).answers()
+    assert len(spamd.requests) == 2
+
+
+@pytest.mark.parametrize("users", [("alice",), tuple(f"user{number}" for number in range(20))])
+async def test_a_message_is_one_failure_however_many_its_users(tmp_path: Path, users: tuple[str, ...]) -> None:
+    """Or a single message, that is too much for spamd, would take it away from all others."""
+    subject = subject_of(RAW, spam_users=users)
+    async with scripted_peer(tmp_path / "spamd.sock", answering(b"")) as address:
+        inspector = SpamdInspector(address, resting=Resting(failures=3))
+        for _ in range(3):
+            with pytest.raises(InspectorError) as caught:
+                await inspector.inspect(subject)
+            assert "rests" not in str(caught.value)
+        with pytest.raises(InspectorError, match="rests after 3 failures in a row"):
+            await inspector.inspect(subject)
+
+
+async def test_an_error_code_is_an_answer(tmp_path: Path) -> None:
+    script = answering(reply(first=b"SPAMD/1.1 67 EX_NOUSER"))
+    async with scripted_peer(tmp_path / "spamd.sock", script) as address:
+        inspector = SpamdInspector(address, resting=Resting(failures=1))
+        for _ in range(3):
+            with pytest.raises(NotInspectedError, match=r"spamd at unix:.*NoUserException"):
+                await inspector.inspect(subject_of(RAW))
+
+
+async def test_a_timeout_is_told_from_other_failures(tmp_path: Path) -> None:
+    for script, timed_out in ((never_answering, True), (closing_at_once, False)):
+        with pytest.raises(InspectorError) as caught:
+            await inspect(tmp_path, script, timeout=0.1)
+        assert caught.value.timed_out is timed_out
 
 
 @pytest.mark.parametrize("user", ["al\r\nice", "al ice", "al\0ice", "älice"])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import pytest
+
 from contentfilter import config, worker
-from contentfilter.decision import OnFailure
+from contentfilter.errors import InspectorError, InspectorTimeoutError
+from contentfilter.failure import OnFailure
 from contentfilter.intake import CapacityLimits
 from contentfilter.mime import Limits
+from tests.fakes.scanner import never_answering, scripted_peer
+from tests.fakes.subject import subject_of
 
 
 def test_the_site() -> None:
@@ -19,6 +25,7 @@ def test_the_site() -> None:
             local = ["example.org"]
             [clamav]
             on_failure = "pass"
+            failure_grace = 300.0
             [spamassassin]
             on_failure = "defer"
             [next_hop]
@@ -43,6 +50,7 @@ def test_the_site() -> None:
     assert site.local.has("bob@example.org")
     assert not site.local.has("bob@elsewhere.example")
     assert site.on_failure == {"clamd": OnFailure.PASS, "spamd": OnFailure.DEFER}
+    assert site.failure_grace == {"clamd": 300.0, "spamd": 0.0}
     assert site.mime_limits == Limits(depth=1, parts=2, readings=3, header_bytes=4, fields=5, parameters=6, seconds=7.5)
 
 
@@ -59,6 +67,19 @@ def test_inspectors_that_are_switched_off_are_not_built() -> None:
         "clamd",
         "spamd",
     }
+
+
+@pytest.mark.parametrize("table", ["[clamav]\nsocket", "[spamassassin]\naddress"])
+async def test_a_scanner_that_hangs_is_known_to_before_the_limit_for_all_strikes(tmp_path: Path, table: str) -> None:
+    async with scripted_peer(tmp_path / "scanner.sock", never_answering) as address:
+        text = f'{table} = "{address}"\nfailures_to_rest = 1\n[limits]\ninspect_timeout = 0.5'
+        got = config.parse(text, "test")
+        inspector = worker.clamd_for(got) if "clamav" in table else worker.spamd_for(got)
+        async with asyncio.timeout(got.limits.inspect_timeout):
+            with pytest.raises(InspectorTimeoutError):
+                await inspector.inspect(subject_of(b"Subject: hi\r\n\r\nhello\r\n"))
+        with pytest.raises(InspectorError, match="rests after a failure"):
+            await inspector.inspect(subject_of(b"Subject: hi\r\n\r\nhello\r\n"))
 
 
 def test_the_way_in() -> None:
