@@ -3,7 +3,8 @@
 The sockets are bound once and inherited, so no connection is refused while a worker is restarted or the configuration
 is reloaded: what arrives meanwhile waits in the kernel's queue. A reload is a change of guard: new workers start with
 the new configuration, and once they serve the old ones finish what they have in hand. A configuration that cannot be
-read, or with which no worker comes up, changes nothing.
+read, or with which no worker comes up, changes nothing. A worker that dies, or whose heart stands still, is replaced,
+and the messages that it had in work are reported, for one of them may be what did it.
 
 The supervisor does nothing else. It holds no message, runs no event loop and no threads, so that it can fork.
 """
@@ -11,39 +12,41 @@ The supervisor does nothing else. It holds no message, runs no event loop and no
 from __future__ import annotations
 
 import ctypes
-import errno
+import faulthandler
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
-import stat
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import chain
 
-from contentfilter import history, maillog
+from contentfilter import history, maillog, sockets, systemd
+from contentfilter.account import Account, AccountError
+from contentfilter.board import Board, Place
 from contentfilter.config import Config
-from contentfilter.endpoint import Endpoint
 from contentfilter.errors import ConfigError
+from contentfilter.slot import ABORT_SECONDS, READY_SECONDS, RETIRE, Leaving, Slot, StartError, how_it_ended
+from contentfilter.sockets import Sockets
+
+__all__ = ["CUT_SECONDS", "PLACES", "Blame", "StartError", "Supervisor", "Work"]
 
 _log = logging.getLogger("contentfilter.daemon")
 
-BACKLOG = 512
-READY_SECONDS = 60.0
-"""How long workers may take until they serve."""
 CUT_SECONDS = 10.0
 """How long a worker has beyond its drain timeout to cut off what is left, before it is killed."""
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
-"""Seconds before a worker that died is started again; doubled each time it dies young."""
-YOUNG = 60.0
 EXPIRY_SECONDS = 3600.0
 """How often the history is looked through for what is too old."""
+PLACES = 1024
+"""Workers at once, those included that finish after a reload: four generations of as many as can be configured."""
+_LOOK_SECONDS = 5.0
+"""How often hearts are looked at, at least."""
+_STDERR = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
@@ -51,72 +54,47 @@ _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
-Work = Callable[[Config, tuple[socket.socket, ...], int], None]
-"""What a worker process does until SIGTERM: serve the sockets, and write one byte to the descriptor when ready."""
+Work = Callable[[Config, tuple[socket.socket, ...], int, Board, Place], None]
+"""What a worker process does until SIGTERM: serve the sockets, and write one byte to the descriptor when ready.
+
+It beats the heart of its place about once a second, and writes down there what it has in work.
+"""
+
+Blame = Callable[[Sequence[bytes], str], None]
+"""Told, after a worker ended unasked, which messages it had in work, and how it ended.
+
+It must be quick: meanwhile no worker is replaced.
+"""
 
 
-class StartError(Exception):
-    """We cannot serve, for a reason that may go away. status: of sysexits.h, never that of a wrong configuration."""
-
-    def __init__(self, message: str, status: int = os.EX_OSERR) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(slots=True)
-class _Slot:
-    """A worker's place: the process in it, and when the next may start if it died.
-
-    ready: the descriptor that tells whether the process serves, -1 once it is known.
-    """
-
-    pid: int = 0
-    ready: int = -1
-    started: float = 0.0
-    pause: float = FIRST_PAUSE
-    due: float = 0.0
-
-    def serves(self) -> bool:
-        """Whether the worker said that it serves. Raises StartError if it died before, or could not be made."""
-        if not self.pid:
-            raise StartError("a worker could not be started; the log above says why")
-        if self.ready >= 0:
-            try:
-                said = os.read(self.ready, 1)
-            except BlockingIOError:
-                return False
-            self.forget()
-            if not said:
-                raise StartError(f"worker {self.pid} died before it served; the log above says why", os.EX_SOFTWARE)
-        return True
-
-    def put_off(self, now: float) -> None:
-        """The worker died, or none could be made: empty, and due after a pause, a longer one if that was soon."""
-        self.pause = min(self.pause * 2, LONGEST_PAUSE) if now - self.started < YOUNG else FIRST_PAUSE
-        self.pid, self.due = 0, now + self.pause
-        self.forget()
-
-    def forget(self) -> None:
-        """Close the descriptor."""
-        if self.ready >= 0:
-            os.close(self.ready)
-            self.ready = -1
+def _nobody(_identities: Sequence[bytes], _how: str) -> None:
+    """Blame for no message."""
 
 
 @dataclass(slots=True)
 class Supervisor:
     """Runs workers until it is told to stop.
 
-    load: reads the configuration anew, raises ConfigError; work: the body of a worker process.
+    load: reads the configuration anew, raises ConfigError; work: the body of a worker process; blame: told of messages
+    that a worker died over; account: whom to become once the sockets are bound, None to stay who we are.
     """
 
     config: Config
     load: Callable[[], Config]
     work: Work
-    _sockets: dict[str, socket.socket] = field(default_factory=dict)
-    _slots: list[_Slot] = field(default_factory=list)
-    _leaving: dict[int, float] = field(default_factory=dict)
-    """Workers told to finish, with the time at which patience ends."""
+    blame: Blame = _nobody
+    account: Account | None = None
+    board: Board = field(default_factory=lambda: Board(PLACES))
+    _sockets: Sockets = field(default_factory=dict)
+    _slots: list[Slot] = field(default_factory=list)
+    _leaving: dict[int, Leaving] = field(default_factory=dict)
+    """Workers told to finish, by process id."""
+    _taken: set[int] = field(default_factory=set)
+    """Places that workers have."""
+    _watchdog: systemd.Watchdog = field(default_factory=systemd.Watchdog)
+    _looked: float = 0.0
+    _awake_since: float = 0.0
+    """Since when we look at hearts without a gap."""
     _expiry_due: float = 0.0
 
     def run(self) -> int:
@@ -125,7 +103,11 @@ class Supervisor:
         Raises StartError if a socket cannot be bound, or if a worker dies before all of them served.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        faulthandler.enable(_STDERR)  # SIGABRT, of systemd to us and of us to a worker, shows which line hangs
+        self._watchdog = systemd.Watchdog.wanted(os.environ, os.getpid())
         self._sockets = self._opened(self.config)
+        if self.account is not None:
+            self._become(self.account)
         gc.collect()
         gc.freeze()
         self._fill()
@@ -135,13 +117,28 @@ class Supervisor:
             self._stop()
             raise
         if serving:
-            notify_systemd("READY=1")
+            self._tell_ready()
             _log.info("ready: %d workers on %s", self.config.workers, ", ".join(self.config.listen.addresses))
         self._reap()
         self._expire_history()
         while self._turn(signal.sigtimedwait(_SIGNALS, self._next_deadline())):
             pass
         return self._stop()
+
+    def _become(self, account: Account) -> None:
+        """Be this user, who must be able to read the configuration, as a reload does. Raises StartError."""
+        try:
+            account.become()
+            self.config = self.load()
+        except (AccountError, ConfigError) as error:
+            sockets.close(self._sockets)
+            raise StartError(f'user: as "{account.name}": {error}', os.EX_CONFIG) from error
+        self.account = None
+        _log.info("started as root, runs as %s from here on", account.name)
+
+    def _tell_ready(self) -> None:
+        status = f"{self.config.workers} workers on {', '.join(self.config.listen.addresses)}"
+        systemd.notify("READY=1", f"STATUS={status}")
 
     def _turn(self, received: signal.struct_siginfo | None) -> bool:
         """React to one signal, or to none. False: stop."""
@@ -151,10 +148,17 @@ class Supervisor:
         if number == signal.SIGHUP:
             self._reload()
         self._reap()
+        self._look_at_hearts()
         self._cut_the_late()
         self._fill()
+        self._show_life()
         self._expire_history()
         return True
+
+    def _show_life(self) -> None:
+        """To systemd, which restarts us where nobody serves and nobody is about to."""
+        if any(slot.lives for slot in self._slots):
+            self._watchdog.keep_alive()
 
     def _expire_history(self) -> None:
         """Now and then, whether mail comes or not."""
@@ -167,54 +171,53 @@ class Supervisor:
                 _log.error("old files in %s cannot be deleted: %s", directory, error)
 
     def _next_deadline(self) -> float:
+        """Seconds until something is due."""
         now = time.monotonic()
-        moments = [slot.due for slot in self._slots if not slot.pid] + list(self._leaving.values())
-        return max(0.05, min(moments, default=now + 60.0) - now)
+        moments = [now + self._look_seconds(), now + (self._watchdog.interval or _LOOK_SECONDS)]
+        moments += [slot.due for slot in self._slots if not slot.pid]
+        moments += [slot.kill_due for slot in self._slots if slot.kill_due]
+        moments += [each.deadline for each in self._leaving.values()]
+        return max(0.05, min(moments) - now)
 
-    def _opened(self, config: Config) -> dict[str, socket.socket]:
+    def _look_seconds(self) -> float:
+        return min(_LOOK_SECONDS, self.config.worker_timeout / 4)
+
+    def _opened(self, config: Config) -> Sockets:
         """A socket for each address: the one that is open already, or a new one. Raises StartError."""
-        sockets = {one: self._sockets[one] for one in config.listen.addresses if one in self._sockets}
+        opened = {one: self._sockets[one] for one in config.listen.addresses if one in self._sockets}
         for address in config.listen.addresses:
-            if address not in sockets:
+            if address not in opened:
                 try:
-                    sockets[address] = bind(address, int(config.listen.unix_mode, 8))
+                    opened[address] = sockets.bind(address, int(config.listen.unix_mode, 8), self.account)
                 except OSError as error:
-                    self._close({one: sock for one, sock in sockets.items() if one not in self._sockets})
-                    problem = f"cannot listen on {address}: {error.strerror or error}"
-                    raise StartError(f"[listen] addresses: {problem}") from error
-        return sockets
-
-    @staticmethod
-    def _close(sockets: Mapping[str, socket.socket]) -> None:
-        """Close sockets, and remove the files of those that had one."""
-        for address, sock in sockets.items():
-            sock.close()
-            if path := Endpoint.parse(address).path:
-                Path(path).unlink(missing_ok=True)
+                    sockets.close({one: sock for one, sock in opened.items() if one not in self._sockets})
+                    raise StartError(f"[listen] addresses: {sockets.why_not(address, error)}") from error
+        return opened
 
     def _fill(self) -> None:
         """Start a worker in each empty slot whose time has come."""
         while len(self._slots) < self.config.workers:
-            self._slots.append(_Slot())
+            self._slots.append(Slot())
         now = time.monotonic()
         for slot in self._slots:
             if not slot.pid and slot.due <= now:
                 slot.started = now
                 try:
-                    slot.pid, slot.ready = self._fork()
+                    self._fork(slot)
                 except OSError as error:
                     # No process or memory to be had now: that of a worker that died young, and the others serve on.
                     slot.put_off(now)
                     _log.error("no worker can be started: %s; tried again in %.1f s", error, slot.pause)
 
-    def _fork(self) -> tuple[int, int]:
-        """A new worker, and the descriptor from which comes one byte when it serves, or the end if it died.
+    def _fork(self, slot: Slot) -> None:
+        """Put a new worker into the slot, which gets one byte from it when it serves, or the end if it died.
 
         Raises OSError if there can be none.
         """
         sys.stdout.flush()
         sys.stderr.flush()
         supervisor = os.getpid()
+        place = self._free_place()
         ready, tell = os.pipe()
         try:
             pid = os.fork()
@@ -225,20 +228,33 @@ class Supervisor:
         if pid:
             os.close(tell)
             os.set_blocking(ready, False)
-            return pid, ready
+            slot.pid, slot.ready, slot.place = pid, ready, place
+            self._taken.add(place.index)
+            return
         status = 70
         try:
             # The worker keeps its copy of the reading end, so that it can say "ready" when nobody listens any more.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             _leave_with(supervisor)
-            self.work(self.config, tuple(self._sockets.values()), tell)
+            _leave_no_core()
+            self.work(self.config, tuple(self._sockets.values()), tell, self.board, place)
             status = 0
         except BaseException:
             _log.critical("worker died:\n%s", traceback.format_exc())
         finally:
             logging.shutdown()
             os._exit(status)  # never return into the supervisor's frames
+
+    def _free_place(self) -> Place:
+        """A place that nobody has, with a heart that beats from now on. Raises OSError if there is none."""
+        index = next((one for one in range(self.board.places) if one not in self._taken), None)
+        if index is None:
+            raise OSError(f"{self.board.places} workers, all that there can be, run or finish after reloads")
+        place = self.board.place(index)
+        place.clear()
+        place.beat()
+        return place
 
     def _await_ready(self) -> bool:
         """Wait until every worker serves; false as soon as we are told to stop. Raises StartError if one dies before.
@@ -252,11 +268,12 @@ class Supervisor:
                 return False
             if time.monotonic() > deadline:
                 raise StartError(f"a worker did not serve within {READY_SECONDS:g} s", os.EX_SOFTWARE)
+            self._show_life()
             signal.sigtimedwait({signal.SIGCHLD}, 0.02)
         return True
 
     def _reload(self) -> None:
-        notify_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             config = self.load()
             self._change_guard(config)
@@ -264,7 +281,7 @@ class Supervisor:
             _log.error("reload refused, the old configuration stays: %s", error)
         else:
             _log.info("reloaded")
-        notify_systemd("READY=1")
+        self._tell_ready()
 
     def _change_guard(self, config: Config) -> None:
         """Put new workers in the place of the old ones, who go once the new ones serve.
@@ -273,8 +290,8 @@ class Supervisor:
         """
         before = (self.config, self._sockets, self._slots)
         old_config, old_sockets, old_slots = before
-        sockets = self._opened(config)
-        self.config, self._sockets, self._slots = config, sockets, []
+        opened = self._opened(config)
+        self.config, self._sockets, self._slots = config, opened, []
         _set_up_log(config)
         self._fill()
         try:
@@ -282,32 +299,64 @@ class Supervisor:
         except StartError:
             self._dismiss(self._slots)
             self.config, self._sockets, self._slots = before
-            self._close({one: sock for one, sock in sockets.items() if one not in old_sockets})
+            sockets.close({one: sock for one, sock in opened.items() if one not in old_sockets})
             _set_up_log(old_config)
             raise
-        self._dismiss(old_slots, old_config.drain_timeout)
-        self._close({one: sock for one, sock in old_sockets.items() if one not in sockets})
+        self._dismiss(old_slots, old_config.drain_timeout, RETIRE)
+        sockets.close({one: sock for one, sock in old_sockets.items() if one not in opened})
         self._expiry_due = 0.0  # it may be kept for fewer days from now on
         if config.listen.unix_mode != old_config.listen.unix_mode:
-            _change_modes(sockets, int(config.listen.unix_mode, 8))
+            sockets.change_modes(opened, int(config.listen.unix_mode, 8))
+        if config.user != old_config.user:
+            _log.warning('user: "%s" counts from the next start on, not for a reload', config.user)
 
-    def _dismiss(self, slots: Iterable[_Slot], drain_timeout: float | None = None) -> None:
+    def _dismiss(
+        self, slots: Iterable[Slot], drain_timeout: float | None = None, number: signal.Signals = signal.SIGTERM
+    ) -> None:
         """Tell workers to finish; after drain_timeout seconds (None: as configured) and some more they are killed."""
         patience = (self.config.drain_timeout if drain_timeout is None else drain_timeout) + CUT_SECONDS
         for slot in slots:
             slot.forget()
             if slot.pid:
-                with suppress(ProcessLookupError):
-                    os.kill(slot.pid, signal.SIGTERM)
-                self._leaving[slot.pid] = time.monotonic() + patience
+                slot.signal(number)
+                self._leaving[slot.pid] = Leaving(slot, time.monotonic() + patience)
 
     def _cut_the_late(self) -> None:
         now = time.monotonic()
-        for pid in [pid for pid, deadline in self._leaving.items() if deadline <= now]:
-            _log.warning("worker %d did not finish in time", pid)
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            self._leaving[pid] = now + CUT_SECONDS
+        for pid, leaving in self._leaving.items():
+            if leaving.deadline <= now:
+                _log.warning("worker %d did not finish in time", pid)
+                leaving.slot.signal(signal.SIGKILL)
+                leaving.deadline, leaving.cut = now + CUT_SECONDS, True
+
+    def _look_at_hearts(self) -> None:
+        """End workers whose event loop has stood still for too long. Whoever dies is replaced like one that crashed."""
+        now = time.monotonic()
+        if now - self._looked > 2 * self._look_seconds() + 1:
+            # We did not run ourselves, in a reload or because all of the machine was paused: nobody can have beaten.
+            self._awake_since = now
+        self._looked = now
+        for slot in chain(self._slots, (each.slot for each in self._leaving.values())):
+            if not slot.pid:
+                continue
+            if slot.kill_due:
+                if slot.kill_due <= now:
+                    slot.signal(signal.SIGKILL)
+                    slot.kill_due = now + ABORT_SECONDS
+                continue
+            silent = slot.silent_for(self._awake_since)
+            if silent > max(self.config.worker_timeout, READY_SECONDS if self._starts(slot) else 0.0):
+                _log.error("worker %d has given no sign of life for %.0f s and is ended", slot.pid, silent)
+                slot.signal(signal.SIGABRT)
+                slot.kill_due = now + ABORT_SECONDS
+
+    @staticmethod
+    def _starts(slot: Slot) -> bool:
+        """Whether it has yet to say that it serves."""
+        try:
+            return not slot.serves()
+        except StartError:
+            return True  # it died, which is somebody else's to notice
 
     def _reap(self) -> None:
         while True:
@@ -317,30 +366,61 @@ class Supervisor:
                 return
             if not pid:
                 return
-            if self._leaving.pop(pid, None) is None:
+            leaving = self._leaving.pop(pid, None)
+            if leaving is None:
                 self._mourn(pid, status)
+            elif leaving.ended_as_told(status):
+                self._vacate(leaving.slot)
+            else:
+                _log.error("worker %d ended while it finished (%s)", pid, how_it_ended(status))
+                self._inquire(leaving.slot, status)
 
     def _mourn(self, pid: int, status: int) -> None:
         now = time.monotonic()
         for slot in self._slots:
             if slot.pid == pid:
+                self._inquire(slot, status)
                 slot.put_off(now)
                 _log.error(
                     "worker %d ended unasked (%s); a new one starts in %.1f s",
-                    pid, _how_it_ended(status), slot.pause,
+                    pid, how_it_ended(status), slot.pause,
                 )  # fmt: skip
 
+    def _inquire(self, slot: Slot, status: int) -> None:
+        """Report what a worker that ended unasked had in work. Whatever comes of that, we go on."""
+        how = f"no sign of life, {how_it_ended(status)}" if slot.kill_due else how_it_ended(status)
+        identities = self._vacate(slot)
+        if not identities:
+            return
+        _log.error("worker %d had %d messages in work", slot.pid, len(identities))
+        try:
+            self.blame(identities, how)
+        except Exception:
+            _log.exception("what worker %d had in work could not be noted", slot.pid)
+
+    def _vacate(self, slot: Slot) -> list[bytes]:
+        """Free the place of a worker that is gone. Returns what was in work there."""
+        place, slot.place = slot.place, None
+        if place is None:
+            return []
+        identities = place.in_work()
+        place.clear()
+        self._taken.discard(place.index)
+        return identities
+
     def _stop(self) -> int:
-        notify_systemd("STOPPING=1")
+        systemd.notify("STOPPING=1")
         for sock in self._sockets.values():
             sock.close()
         self._dismiss(self._slots)
+        self._slots = []
         self._reap()
         while self._leaving:
+            self._watchdog.keep_alive()
             signal.sigtimedwait(_SIGNALS, self._next_deadline())
             self._reap()
             self._cut_the_late()
-        self._close(self._sockets)
+        sockets.close(self._sockets)
         _log.info("stopped")
         return 0
 
@@ -355,67 +435,10 @@ def _leave_with(supervisor: int) -> None:
         os._exit(os.EX_TEMPFAIL)  # it was gone before the kernel knew
 
 
+def _leave_no_core() -> None:
+    """A core dump would have mail in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
 def _set_up_log(config: Config) -> None:
     maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
-
-
-def _change_modes(addresses: Iterable[str], mode: int) -> None:
-    for address in addresses:
-        if path := Endpoint.parse(address).path:
-            with suppress(FileNotFoundError):  # somebody removed it, and the socket is unreachable whatever its mode
-                Path(path).chmod(mode)
-
-
-def bind(address: str, unix_mode: int) -> socket.socket:
-    """A non-blocking listening socket on "host:port", "[address]:port" or "unix:/path". Raises OSError, ValueError.
-
-    A Unix socket that a dead process left behind is replaced; one that somebody serves is not, nor any other file.
-    """
-    endpoint = Endpoint.parse(address)
-    if endpoint.path:
-        sock = _bind_unix(Path(endpoint.path), unix_mode)
-    else:
-        family, kind, protocol, _, target = socket.getaddrinfo(
-            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(target)
-        except OSError:
-            sock.close()
-            raise
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
-    return sock
-
-
-def _bind_unix(path: Path, mode: int) -> socket.socket:
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex(str(path)) == 0:
-                raise OSError(errno.EADDRINUSE, "somebody serves this socket already")
-        path.unlink()
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(str(path))
-        path.chmod(mode)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _how_it_ended(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return f"exit {code}" if code >= 0 else signal.Signals(-code).name
-
-
-def notify_systemd(state: str) -> None:
-    """Tell systemd (sd_notify(3)) if it asked to be told."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, suppress(OSError):
-        sock.connect("\0" + address[1:] if address.startswith("@") else address)
-        sock.sendall(state.encode())

@@ -14,7 +14,8 @@ from pathlib import Path
 import uvloop
 
 from contentfilter import config as configuration
-from contentfilter.config import Config
+from contentfilter.board import Board, Place
+from contentfilter.config import Config, ownership
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import ConfigError, InspectorError, PolicyError
 from contentfilter.history import DIRECTORY, History
@@ -36,25 +37,37 @@ from contentfilter.policy.lookup import Policies, PolicySource, Ways
 from contentfilter.policy.sql import SqlSource
 from contentfilter.policy.toml import TomlSource
 from contentfilter.routes import Routes
+from contentfilter.slot import RETIRE
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
 from quarantine.store import Quarantine
 
+_BEAT_SECONDS = 1.0
+_LATECOMERS_SECONDS = 10.0
+"""How long clients that have just connected may take to begin with their message after others serve in our place."""
 
-def run(config: Config, sockets: Sequence[socket.socket], ready: int) -> None:
-    """Serve until SIGTERM, then finish what is in hand.
 
-    sockets: one for each of `[listen] addresses`, in their order; ready: a descriptor that gets a byte once we serve.
+def run(config: Config, sockets: Sequence[socket.socket], ready: int, board: Board, place: Place) -> None:
+    """Serve until SIGTERM, then finish what is in hand; until RETIRE, then what has just come in as well.
+
+    sockets: one for each of `[listen] addresses`, in their order; ready: a descriptor that gets a byte once we serve;
+    board, place: where all workers, and where we, write down what is in work.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, sockets, ready))
+        runner.run(_serve(config, sockets, ready, place))
 
 
-async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int, place: Place) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    told: list[signal.Signals] = []
+
+    def hear(number: signal.Signals) -> None:
+        told.append(number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, RETIRE):
+        loop.add_signal_handler(number, hear, number)
+    heart = asyncio.create_task(_beat(place))
     routes = routes_for(config)
     box = box_for(config)
     with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
@@ -71,6 +84,14 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     await pipeline.close()
     await box.close()
     await routes.close()
+    heart.cancel()
+
+
+async def _beat(place: Place) -> None:
+    """As long as the loop turns."""
+    while True:
+        place.beat()
+        await asyncio.sleep(_BEAT_SECONDS)
 
 
 def pipeline_for(config: Config, routes: Routes, box: Box, history: History | None = None) -> Pipeline:
@@ -132,11 +153,12 @@ def site_for(config: Config) -> Site:
 
 
 def loaded(file: Path) -> Config:
-    """The configuration in this file, of which we know that its databases can be used. Raises ConfigError.
+    """The configuration in this file, if nobody else may change it and its databases can be used. Raises ConfigError.
 
     Whether they answer is another question: what is away now may come back.
     """
     config = configuration.load(file)
+    ownership.check(configuration.files(config, file))
     for key, make in (("database", policy_database_for), ("amavis_database", amavis_database_for)):
         if getattr(config.policies, key):
             try:

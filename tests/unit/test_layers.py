@@ -29,6 +29,7 @@ quarantine
 contentfilter.case contentfilter.delivery contentfilter.notice contentfilter.notifier
 contentfilter.handled contentfilter.history
 contentfilter.pipeline
+contentfilter.board contentfilter.systemd contentfilter.account contentfilter.sockets contentfilter.slot
 contentfilter.daemon contentfilter.worker contentfilter.diagnosis contentfilter.policy_doctor contentfilter.doctor
 contentfilter.dump contentfilter.presentation
 contentfilter.explain.hindsight contentfilter.explain.view
