@@ -79,7 +79,7 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int, p
     os.write(ready, b"r")
     os.close(ready)
     await stop.wait()
-    await listener.drain(config.drain_timeout)
+    await listener.drain(config.drain_timeout, _LATECOMERS_SECONDS if told[0] is RETIRE else 0.0)
     await asyncio.gather(*serving)
     await pipeline.close()
     await box.close()

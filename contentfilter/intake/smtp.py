@@ -93,6 +93,8 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._refusals = Refusals(settings, self._name)
         self._listening = False
         self._draining = False
+        self._spared = False
+        self._fresh = True
         self._client_closed = False
         self._leaving = False
 
@@ -134,13 +136,15 @@ class Connection(aiosmtpd.smtp.SMTP):
             raise RuntimeError("the connection is not made yet")
         return self._handler_coroutine
 
-    def drain(self) -> None:
+    def drain(self, *, gently: bool = False) -> None:
         """Close, but not before a message that comes in or is handled has its answer.
 
-        Between commands the client has the whole message still, however far its envelope has come.
+        Between commands the client has the whole message still, however far its envelope has come. gently: a client
+        that has sent none yet, or has begun with one, is spared until that is answered.
         """
         self._draining = True
-        if self._listening:
+        self._spared = gently and (self._fresh or self._dialog.in_transaction)
+        if self._listening and not self._spared:
             self._part_with(reply.SHUTTING_DOWN)
 
     def cut(self) -> None:
@@ -196,7 +200,7 @@ class Connection(aiosmtpd.smtp.SMTP):
             return
         await wire.send(self._dialog.greeting())
         while not await self._exchange(wire):
-            if self._draining:
+            if self._draining and not self._spared:
                 await wire.send(reply.SHUTTING_DOWN)
                 return
 
@@ -214,6 +218,7 @@ class Connection(aiosmtpd.smtp.SMTP):
             answer = reply.BARE_NEWLINE
         await wire.send(answer)
         if answer is reply.START_DATA:
+            self._fresh = self._spared = False
             await self._data(wire)
         elif answer.permanent and self._refusals.add(line, self._dialog.state.name, answer):
             answer = reply.TOO_MANY_ERRORS
