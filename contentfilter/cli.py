@@ -102,8 +102,12 @@ def make_state_directory(config: Config, file: Path, account: Account | None) ->
     If it cannot be made the end is one after which a service manager tries again: a file system may be mounted late.
     """
     try:
-        if not config.state_directory.exists():
-            config.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        missing = [one for one in (config.state_directory, *config.state_directory.parents) if not one.is_dir()]
+        for path in reversed(missing):
+            path.mkdir()
+            path.chmod(0o755)  # whatever the umask: the user has to get through what we make on the way
+        if missing:
+            config.state_directory.chmod(0o750)
             if account is not None:
                 account.give(config.state_directory)
     except OSError as error:

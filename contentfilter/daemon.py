@@ -133,6 +133,11 @@ class Supervisor:
         except (AccountError, ConfigError) as error:
             sockets.close(self._sockets)
             raise StartError(f'user: as "{account.name}": {error}', os.EX_CONFIG) from error
+        directory = self.config.state_directory
+        if not os.access(directory, os.W_OK | os.X_OK):
+            sockets.close(self._sockets)
+            advice = f"if it is not read-only: chown -R {account.name} {directory}"
+            raise StartError(f'state_directory: "{account.name}" cannot write to {directory}; {advice}')
         self.account = None
         _log.info("started as root, runs as %s from here on", account.name)
 
