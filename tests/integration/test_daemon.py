@@ -128,6 +128,23 @@ async def test_a_bad_file_keeps_the_old_configuration(running: Filter) -> None:
     (await asyncio.to_thread(send, running.port)).close()
 
 
+async def test_a_file_that_others_may_write_to_keeps_the_old_configuration(running: Filter) -> None:
+    before = workers(running)
+    running.configure({**NO_SCANNERS, "limits": {"message_size": 54321}})
+    running.configuration.chmod(0o666)
+    checked = await asyncio.to_thread(running.command, "contentfilter", "config", "check")
+    running.reload()
+    await wait_for(lambda: any("reload refused" in line for line in running.log_lines()))
+    (line,) = [line for line in running.log_lines() if "reload refused" in line]
+    problem = f"everybody may write to {running.configuration}: chmod o-w {running.configuration}"
+    assert line.endswith(problem)
+    assert (checked.returncode, problem in checked.stderr) == (78, True)
+    assert workers(running) == before
+    (await asyncio.to_thread(send, running.port)).close()
+    running.configuration.chmod(0o644)
+    await changed_guard(running)
+
+
 async def changed_guard(running: Filter) -> None:
     """Reload, and see the old workers go: one that is just leaving may still take a connection and end it with 421."""
     old = workers(running)
