@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from contentfilter import config, daemon, slot
+from contentfilter import config, guard, slot
 from contentfilter.daemon import Supervisor
 from contentfilter.handled import Handled
 from demo.neighbours.daemon import Daemon, free_port
@@ -586,11 +586,11 @@ def test_a_worker_that_keeps_dying_is_started_ever_more_slowly(monkeypatch: pyte
     monkeypatch.setattr("contentfilter.daemon.time.monotonic", lambda: now)
     supervisor = Supervisor(config.parse("", "empty"), lambda: config.parse("", "empty"), lambda *_: None)
     one = slot.Slot()
-    supervisor._slots = [one]
+    supervisor.guard.slots = [one]
     pauses = []
     for lifetime in (0.1,) * 8 + (slot.YOUNG, 0.1):
         one.pid, one.started = 4711, now - lifetime
-        supervisor._mourn(4711, 0)
+        supervisor.guard._mourn(4711, 0)
         assert one.pid == 0
         pauses.append(one.due - now)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 0.5, 1.0]
@@ -605,51 +605,51 @@ def test_where_no_process_is_to_be_had_the_supervisor_lives_and_tries_again(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr("contentfilter.daemon.time.monotonic", lambda: now)
-    monkeypatch.setattr("contentfilter.daemon.os.fork", no_process)
+    monkeypatch.setattr("contentfilter.guard.os.fork", no_process)
     two = config.parse("workers = 2", "f")
     supervisor = Supervisor(two, lambda: two, lambda *_: None)
-    supervisor._slots = [slot.Slot(pid=4711, started=now), slot.Slot()]
+    supervisor.guard.slots = [slot.Slot(pid=4711, started=now), slot.Slot()]
     descriptors = set(Path("/proc/self/fd").iterdir())
     for pause in (1.0, 2.0, 4.0):
-        supervisor._fill()
-        assert [(each.pid, each.ready) for each in supervisor._slots] == [(4711, -1), (0, -1)]
-        assert supervisor._slots[1].due == now + pause
+        supervisor.guard.fill(two, {})
+        assert [(each.pid, each.ready) for each in supervisor.guard.slots] == [(4711, -1), (0, -1)]
+        assert supervisor.guard.slots[1].due == now + pause
         now += pause
     assert set(Path("/proc/self/fd").iterdir()) == descriptors
     assert len(caplog.messages) == 3
     assert "no worker can be started" in caplog.messages[0]
     assert "tried again in 1.0 s" in caplog.messages[0]
     # Its time comes, and there is a process to be had.
-    monkeypatch.setattr("contentfilter.daemon.os.fork", lambda: 4712)
-    supervisor._fill()
-    assert [each.pid for each in supervisor._slots] == [4711, 4712]
-    supervisor._slots[1].forget()
+    monkeypatch.setattr("contentfilter.guard.os.fork", lambda: 4712)
+    supervisor.guard.fill(two, {})
+    assert [each.pid for each in supervisor.guard.slots] == [4711, 4712]
+    supervisor.guard.slots[1].forget()
 
 
 def test_where_no_process_is_to_be_had_a_reload_is_refused_and_the_old_guard_stays(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("contentfilter.daemon.os.fork", no_process)
+    monkeypatch.setattr("contentfilter.guard.os.fork", no_process)
     monkeypatch.setattr("contentfilter.daemon._set_up_log", lambda _config: None)
     old, new = config.parse("workers = 1", "f"), config.parse("workers = 2", "f")
     with socket.create_server(("127.0.0.1", 0)) as door:
         supervisor = Supervisor(old, lambda: new, lambda *_: None)
         supervisor._sockets = dict.fromkeys(old.listen.addresses, door)
-        supervisor._slots = guard = [slot.Slot(pid=4711)]
+        supervisor.guard.slots = old_guard = [slot.Slot(pid=4711)]
         supervisor._reload()
     assert supervisor.config is old
-    assert supervisor._slots is guard
-    assert supervisor._leaving == {}
+    assert supervisor.guard.slots is old_guard
+    assert supervisor.guard.leaving == {}
     assert "reload refused, the old configuration stays: a worker could not be started" in caplog.messages[-1]
 
 
 def test_a_worker_has_as_long_as_the_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contentfilter.daemon.time.monotonic", lambda: 1000.0)
-    monkeypatch.setattr("contentfilter.daemon.os.kill", lambda *_: None)
+    monkeypatch.setattr("contentfilter.slot.os.kill", lambda *_: None)
     patient = config.parse("drain_timeout = 400", "f")
     supervisor = Supervisor(patient, lambda: patient, lambda *_: None)
-    supervisor._dismiss([slot.Slot(pid=4711)])
-    assert {pid: each.deadline for pid, each in supervisor._leaving.items()} == {4711: 1400.0 + daemon.CUT_SECONDS}
+    supervisor.guard.dismiss([slot.Slot(pid=4711)], patient.drain_timeout)
+    assert {pid: each.deadline for pid, each in supervisor.guard.leaving.items()} == {4711: 1400.0 + guard.CUT_SECONDS}
 
 
 async def test_a_transaction_that_takes_too_long_is_cut_off(hop: FakeNextHop, tmp_path: Path) -> None:

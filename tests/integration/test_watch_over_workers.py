@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from contentfilter import config, slot
-from contentfilter.daemon import PLACES, Supervisor
+from contentfilter.daemon import Supervisor
+from contentfilter.guard import PLACES, Guard
 from demo.neighbours.daemon import Daemon
 from demo.neighbours.filter import Filter
 from tests.fakes.next_hop import FakeNextHop
@@ -194,56 +195,54 @@ def test_who_falls_while_it_finishes_is_blamed(service: Service) -> None:
 
 def test_a_start_may_take_longer_than_a_heart_may_stand_still() -> None:
     """Without a clock of its own this would take a minute: the place says that the heart beat long ago."""
-    patient = config.parse("worker_timeout = 1.0\nworkers = 1", "f")
-    supervisor = Supervisor(patient, lambda: patient, lambda *_: None)
+    guard = Guard(lambda *_: None)
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
-    one = slot.Slot(pid=2**22 + 1, ready=reader, place=supervisor.board.place(0), started=0.0)  # there is no such pid
-    supervisor._slots = [one]
-    supervisor._looked = time.monotonic()
-    supervisor._look_at_hearts()
+    one = slot.Slot(pid=2**22 + 1, ready=reader, place=guard.board.place(0), started=0.0)  # there is no such pid
+    guard.slots = [one]
+    guard._looked = time.monotonic()
+    guard.look_at_hearts(1.0)
     assert one.silent_for(0.0) > slot.READY_SECONDS  # the machine runs for longer than that
     assert one.kill_due  # which is too long even for a start
 
-    one.kill_due, supervisor._awake_since = 0.0, time.monotonic() - slot.READY_SECONDS / 2
-    supervisor._look_at_hearts()
+    one.kill_due, guard._awake_since = 0.0, time.monotonic() - slot.READY_SECONDS / 2
+    guard.look_at_hearts(1.0)
     assert not one.kill_due
     os.write(writer, b"r")
     os.close(writer)
-    supervisor._look_at_hearts()
+    guard.look_at_hearts(1.0)
     assert one.kill_due
 
 
 def test_a_supervisor_that_did_not_run_itself_blames_nobody_for_it() -> None:
-    patient = config.parse("worker_timeout = 1.0\nworkers = 1", "f")
-    supervisor = Supervisor(patient, lambda: patient, lambda *_: None)
-    one = slot.Slot(pid=2**22 + 1, place=supervisor.board.place(0))
-    supervisor._slots = [one]
-    supervisor._looked = time.monotonic() - 100.0
-    supervisor._look_at_hearts()
+    guard = Guard(lambda *_: None)
+    one = slot.Slot(pid=2**22 + 1, place=guard.board.place(0))
+    guard.slots = [one]
+    guard._looked = time.monotonic() - 100.0
+    guard.look_at_hearts(1.0)
     assert not one.kill_due
-    supervisor._looked = time.monotonic()
-    supervisor._awake_since = time.monotonic() - 2.0
-    supervisor._look_at_hearts()
+    guard._looked = time.monotonic()
+    guard._awake_since = time.monotonic() - 2.0
+    guard.look_at_hearts(1.0)
     assert one.kill_due
 
 
 def test_a_place_is_given_again_once_its_worker_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("contentfilter.daemon.os.fork", lambda: 4711)
+    monkeypatch.setattr("contentfilter.guard.os.fork", lambda: 4711)
     one = config.parse("workers = 1", "f")
-    supervisor = Supervisor(one, lambda: one, lambda *_: None)
+    guard = Guard(lambda *_: None)
     slots = [slot.Slot() for _ in range(PLACES)]
     for each in slots:
-        supervisor._fork(each)
+        guard._fork(each, one, {})
         each.forget()
     places = [each.place for each in slots]
     assert [place and place.index for place in places] == list(range(PLACES))
     with pytest.raises(OSError, match=f"{PLACES} workers, all that there can be"):
-        supervisor._fork(slot.Slot())
-    supervisor.board.place(17).begin(b"x", 1)
-    supervisor._vacate(slots[17])
-    assert supervisor.board.totals() == (0, 0)
-    supervisor._fork(slots[17])
+        guard._fork(slot.Slot(), one, {})
+    guard.board.place(17).begin(b"x", 1)
+    guard._vacate(slots[17])
+    assert guard.board.totals() == (0, 0)
+    guard._fork(slots[17], one, {})
     slots[17].forget()
     assert slots[17].place is not None
     assert slots[17].place.index == 17
@@ -280,7 +279,7 @@ def test_systemd_gets_none_while_nobody_serves_nor_starts(monkeypatch: pytest.Mo
         ([slot.Slot(pid=4711, kill_due=5.0), slot.Slot()], 0),
     ):
         told.clear()
-        supervisor._slots = slots
+        supervisor.guard.slots = slots
         supervisor._show_life()
         assert told == ["WATCHDOG=1"] * wanted
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from contentfilter import config
-from contentfilter.daemon import CUT_SECONDS
+from contentfilter.guard import CUT_SECONDS
 
 CONF = Path(__file__).parents[2] / "conf"
 UNITS = ("contentfilter.service", "quarantine-expire.service", "quarantine-expire.timer")
