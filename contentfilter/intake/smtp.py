@@ -218,8 +218,8 @@ class Connection(aiosmtpd.smtp.SMTP):
             answer = reply.BARE_NEWLINE
         await wire.send(answer)
         if answer is reply.START_DATA:
-            self._fresh = self._spared = False
             await self._data(wire)
+            self._fresh = self._spared = False
         elif answer.permanent and self._refusals.add(line, self._dialog.state.name, answer):
             answer = reply.TOO_MANY_ERRORS
             await wire.send(answer)

@@ -258,6 +258,8 @@ async def test_where_others_take_over_drain_lets_those_who_have_just_come_bring_
     keeper = Keeper()
     async with open_door(tmp_path, keeper) as door:
         fresh, sender, done, again = [await door.greeted(kind) for kind in ("tcp", "unix", "tcp", "unix")]
+        talking = await door.greeted()
+        assert (await talking.say("LHLO x", *ENVELOPE))[-1].startswith("354")
         await sender.say("LHLO x", "MAIL FROM:<a@b>")
         for client in (done, again):
             await begin(client)
@@ -267,6 +269,8 @@ async def test_where_others_take_over_drain_lets_those_who_have_just_come_bring_
         shutting_down = f"{reply.SHUTTING_DOWN}\r\n".encode()
         # Whoever has had an answer and asks for nothing has nothing to lose.
         assert await done.rest() == shutting_down
+        await talking.send(b"body\r\n.\r\n")
+        assert await talking.rest() == b"250 2.0.0 Ok\r\n" * 2 + shutting_down
         await fresh.say("LHLO x")
         for client, envelope in ((fresh, ENVELOPE), (sender, ENVELOPE[1:]), (again, ENVELOPE[1:])):
             assert not draining.done()
@@ -275,9 +279,9 @@ async def test_where_others_take_over_drain_lets_those_who_have_just_come_bring_
             assert await client.rest() == b"250 2.0.0 Ok\r\n" * 2 + shutting_down
         await asyncio.wait_for(draining, PATIENCE)
         assert door.listener.connections == 0
-        for client in (fresh, sender, done, again):
+        for client in (fresh, sender, done, again, talking):
             await client.close()
-    assert len(keeper.taken) == 5
+    assert len(keeper.taken) == 6
 
 
 async def test_those_who_have_just_come_and_bring_nothing_are_not_waited_for_long(tmp_path: Path) -> None:
