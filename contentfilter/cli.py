@@ -19,6 +19,7 @@ import click
 
 from contentfilter import config as configuration
 from contentfilter import maillog
+from contentfilter.account import Account, AccountError
 from contentfilter.command import check_way, config_option, fail, json_option, load, print_json
 from contentfilter.commands.completion import completion, use_our_bash
 from contentfilter.commands.groups import lists_group, policy_group
@@ -56,11 +57,15 @@ def serve(path: Path | None) -> None:
     policy and rules files that it names; where there is a mistake it is refused, the log says why, and the old
     configuration stays in force. What is set by contentfilter policy and lists counts within a second without it.
 
-    Exit 78: the configuration is wrong. 71: a socket or directory is not to be had now. 70: a worker died at the start.
+    Started as root it opens its sockets and then becomes the configuration's user.
+
+    Exit 78: the configuration is wrong, or others may change it. 71: a socket or directory is not to be had now. 70: a
+    worker died at the start.
     """
     from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
     from contentfilter.daemon import StartError, Supervisor  # noqa: PLC0415
 
+    os.umask(0o027)
     file = configuration.path_in_use(path)
     reload: Callable[[], Config] = partial(worker.loaded, file)
     try:
@@ -68,17 +73,46 @@ def serve(path: Path | None) -> None:
     except ConfigError as error:
         fail(str(error), os.EX_CONFIG)
     maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
-    make_state_directory(config, file)
+    account = account_to_become(config, file)
+    make_state_directory(config, file, account)
     try:
-        raise SystemExit(Supervisor(config, reload, worker.run).run())
+        blame = partial(worker.blame, config)
+        raise SystemExit(Supervisor(config, reload, worker.run, blame, account).run())
     except StartError as error:
         fail(f"{file}: {error}", error.status)
 
 
-def make_state_directory(config: Config, file: Path) -> None:
-    """Make it, or end in a way that a service manager tries again: a file system may be mounted late."""
+def account_to_become(config: Config, file: Path) -> Account | None:
+    """Whom root leaves its place to; None: nobody, as we are not root or are to stay it.
+
+    Ends if there is no such user.
+    """
+    if os.geteuid() != 0:
+        return None
     try:
-        config.state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        account = Account.named(config.user)
+    except AccountError as error:
+        fail(f"{file}: user: {error}", os.EX_CONFIG)
+    if account.uid:
+        return account
+    maillog.stays_root(str(file))
+    return None
+
+
+def make_state_directory(config: Config, file: Path, account: Account | None) -> None:
+    """Make it for this user, None: for us.
+
+    If it cannot be made the end is one after which a service manager tries again: a file system may be mounted late.
+    """
+    try:
+        missing = [one for one in (config.state_directory, *config.state_directory.parents) if not one.is_dir()]
+        for path in reversed(missing):
+            path.mkdir()
+            path.chmod(0o755)  # whatever the umask: the user has to get through what we make on the way
+        if missing:
+            config.state_directory.chmod(0o750)
+            if account is not None:
+                account.give(config.state_directory)
     except OSError as error:
         problem = f"{config.state_directory} cannot be made: {error.strerror}"
         fail(f"{file}: state_directory: {problem}", os.EX_OSERR)

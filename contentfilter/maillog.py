@@ -63,6 +63,11 @@ def judged(facts: Facts, outcomes: Sequence[Outcome], milliseconds: int) -> None
             )  # fmt: skip
 
 
+def stays_root(file: str) -> None:
+    """The filter was started as root, and its configuration has it stay so."""
+    _log.warning("%s: user: the filter runs as root, as it says; every fault in it is then one of root", file)
+
+
 def _recipients(addresses: Sequence[str]) -> Iterator[str]:
     """Addresses as lines show them, as many as go on each."""
     for start in range(0, len(addresses), RECIPIENTS_A_LINE):

@@ -134,7 +134,8 @@ class Pipeline:
             if not waiting.recipients:
                 return _answers(attempt, ())
         try:
-            case = await self._case(mail_id, waiting, message, attempt)  # 1 to 5
+            with self._memory.at_risk(attempt):
+                case = await self._case(mail_id, waiting, message, attempt)  # 1 to 5
         except FilterError as error:
             maillog.undecided(mail_id, waiting, error)
             raise

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol as Interface
 
 from contentfilter import maillog
+from contentfilter.board import Place
 from contentfilter.envelope import Envelope, Protocol
 from contentfilter.errors import LedgerError
 from contentfilter.identity import Identity
@@ -83,6 +84,10 @@ class Memory(Interface):
         """Held while a message is in work that did harm before. Raises FilterError if others take too long."""
         ...
 
+    def at_risk(self, attempt: Attempt) -> contextlib.AbstractContextManager[None]:
+        """Held while a message is in work: should we die meanwhile, it counts as a harm of this message."""
+        ...
+
 
 class Forgetful:
     """No ledger: for messages that are only looked at."""
@@ -105,13 +110,18 @@ class Forgetful:
         """At once."""
         return contextlib.nullcontext()
 
+    def at_risk(self, attempt: Attempt) -> contextlib.AbstractContextManager[None]:
+        """Nobody looks."""
+        return contextlib.nullcontext()
+
 
 class Retries:
-    """The ledger and the turns of a worker."""
+    """The ledger and the turns of a worker. place: where it writes down what is in work."""
 
-    def __init__(self, ledger: Ledger, turns: Turns) -> None:
+    def __init__(self, ledger: Ledger, turns: Turns, place: Place) -> None:
         self._ledger = ledger
         self._turns = turns
+        self._place = place
 
     async def attempt(self, envelope: Envelope, message: Message) -> Attempt:
         """As :meth:`Memory.attempt`."""
@@ -144,6 +154,15 @@ class Retries:
     def alone(self) -> contextlib.AbstractAsyncContextManager[None]:
         """As :meth:`Memory.alone`."""
         return self._turns.of_suspect()
+
+    @contextlib.contextmanager
+    def at_risk(self, attempt: Attempt) -> Iterator[None]:
+        """As :meth:`Memory.at_risk`."""
+        entry = self._place.begin(attempt.identity.name)
+        try:
+            yield
+        finally:
+            self._place.end(entry)
 
     @contextlib.asynccontextmanager
     async def turn(self, envelope: Envelope, message: Message) -> AsyncIterator[None]:

@@ -15,7 +15,8 @@ import uvloop
 
 from contentfilter import config as configuration
 from contentfilter import ledger, turns
-from contentfilter.config import Config
+from contentfilter.board import Board, Place
+from contentfilter.config import Config, ownership
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import ConfigError, InspectorError, PolicyError
 from contentfilter.history import DIRECTORY, History
@@ -42,6 +43,7 @@ from contentfilter.policy.sql import SqlSource
 from contentfilter.policy.toml import TomlSource
 from contentfilter.retries import Memory, Retries
 from contentfilter.routes import Routes
+from contentfilter.slot import RETIRE
 from contentfilter.turns import Turns
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
@@ -49,35 +51,47 @@ from quarantine.store import Quarantine
 
 _PART_OF_THE_LIMIT = 0.9
 
+_BEAT_SECONDS = 1.0
+_LATECOMERS_SECONDS = 10.0
+"""How long clients that have just connected may take to begin with their message after others serve in our place."""
 
-def run(config: Config, sockets: Sequence[socket.socket], ready: int) -> None:
-    """Serve until SIGTERM, then finish what is in hand.
 
-    sockets: one for each of `[listen] addresses`, in their order; ready: a descriptor that gets a byte once we serve.
+def run(config: Config, sockets: Sequence[socket.socket], ready: int, board: Board, place: Place) -> None:
+    """Serve until SIGTERM, then finish what is in hand; until RETIRE, then what has just come in as well.
+
+    sockets: one for each of `[listen] addresses`, in their order; ready: a descriptor that gets a byte once we serve;
+    board, place: where all workers, and where we, write down what is in work.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, sockets, ready))
+        runner.run(_serve(config, sockets, ready, board, place))
 
 
-async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int, board: Board, place: Place) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    told: list[signal.Signals] = []
+
+    def hear(number: signal.Signals) -> None:
+        told.append(number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, RETIRE):
+        loop.add_signal_handler(number, hear, number)
+    heart = asyncio.create_task(_beat(place))
     routes = routes_for(config)
     box = box_for(config)
     with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
         await box.start()
-    retries, history = retries_for(config), history_for(config)
+    retries, history = retries_for(config, place), history_for(config)
     pipeline = pipeline_for(config, routes, box, history, retries)
     service = Service(pipeline.handle, pipeline.admit, retries.turn, retries.unheard)
-    listener = Listener(service, intake_settings(config), Capacity(capacity_limits(config)))
+    capacity = Capacity(capacity_limits(config), board.totals, place.publish)
+    listener = Listener(service, intake_settings(config), capacity)
     named = zip(sockets, config.listen.addresses, strict=True)
     serving = [asyncio.create_task(listener.serve(sock, name)) for sock, name in named]
     os.write(ready, b"r")
     os.close(ready)
     await stop.wait()
-    await listener.drain(config.drain_timeout)
+    await listener.drain(config.drain_timeout, _LATECOMERS_SECONDS if told[0] is RETIRE else 0.0)
     await asyncio.gather(*serving)
     await pipeline.close()
     if history is not None:
@@ -85,6 +99,14 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     await box.close()
     await routes.close()
     retries.close()
+    heart.cancel()
+
+
+async def _beat(place: Place) -> None:
+    """As long as the loop turns."""
+    while True:
+        place.beat()
+        await asyncio.sleep(_BEAT_SECONDS)
 
 
 def pipeline_for(
@@ -103,11 +125,23 @@ def pipeline_for(
     )
 
 
-def retries_for(config: Config) -> Retries:
-    """Who already has what comes again."""
+def retries_for(config: Config, place: Place) -> Retries:
+    """Who already has what comes again. place: where we write down what is in work."""
     site = site_for(config)
     patience = site.inspect_timeout + site.send_timeout
-    return Retries(ledger_for(config), Turns(config.state_directory / turns.FILE, patience))
+    return Retries(ledger_for(config), Turns(config.state_directory / turns.FILE, patience), place)
+
+
+def blame(config: Config, identities: Sequence[bytes], how: str) -> None:
+    """A worker ended so while these messages were in work: it counts against each. For the supervisor.
+
+    Raises LedgerError. Nothing stays open: a database that is open does not survive a fork.
+    """
+    ledger_of_ours = ledger_for(config)
+    try:
+        ledger_of_ours.strike(identities, f"worker ended: {how}")
+    finally:
+        ledger_of_ours.close()
 
 
 def ledger_for(config: Config) -> Ledger:
@@ -169,11 +203,12 @@ def site_for(config: Config) -> Site:
 
 
 def loaded(file: Path) -> Config:
-    """The configuration in this file, of which we know that its databases can be used. Raises ConfigError.
+    """The configuration in this file, if nobody else may change it and its databases can be used. Raises ConfigError.
 
     Whether they answer is another question: what is away now may come back.
     """
     config = configuration.load(file)
+    ownership.check(configuration.files(config, file))
     for key, make in (("database", policy_database_for), ("amavis_database", amavis_database_for)):
         if getattr(config.policies, key):
             try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from contentfilter.board import Board
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import InspectorError
 from contentfilter.failure import OnFailure
@@ -210,7 +211,7 @@ async def journey(
         routes = Routes(next_hop, lambda address: NextHop(replace(settings, address=address)))
         ledger = Ledger(directory / "ledger.sqlite")
         turns = Turns(directory / "in-work.lock", 20.0)
-        retries = Retries(ledger, turns)
+        retries = Retries(ledger, turns, Board(1).place(0))
         pipeline = Pipeline(
             site, policies, inspectors, routes, quarantine, box=box or Unopened(), history=history, memory=retries
         )

@@ -320,7 +320,15 @@ class Config(Table):
         pattern=r"^[A-Za-z0-9._-]*$",
         description="our name in header fields and greetings; empty: the host's own",
     )
+    user: str = Field(
+        default="contentfilter",
+        min_length=1,
+        description="whom the filter becomes if it is started as root, once its sockets are open; root: nobody else",
+    )
     workers: int = Field(default=0, ge=0, le=256, description="processes; 0: one a core")
+    worker_timeout: Seconds = Field(
+        default=60.0, description="seconds without a sign of life after which a worker is killed and replaced"
+    )
     drain_timeout: Seconds = Field(
         default=300.0,
         description="seconds to finish what is in hand at a stop or reload; the unit's TimeoutStopSec has to be longer",

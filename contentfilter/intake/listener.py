@@ -47,6 +47,7 @@ class Listener:
             lambda: f"{len(self._connections)} connections",
             lambda: 4 * len(self._connections) <= 3 * settings.max_connections,
         )
+        self._sparing = False
 
     @property
     def connections(self) -> int:
@@ -116,7 +117,7 @@ class Listener:
             client.close()
 
     def _refusal(self, family: int, peer: str) -> Reply | None:
-        if self._stopped.is_set():
+        if self._stopped.is_set() and not self._sparing:
             return reply.SHUTTING_DOWN
         if family != socket.AF_UNIX and not is_allowed(peer, self._settings.allow):
             return reply.ACCESS_DENIED
@@ -137,20 +138,28 @@ class Listener:
         idlest.give_way()
         return True
 
-    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - a deadline for the clients, not for the caller
+    async def drain(self, timeout: float, grace: float = 0.0) -> None:  # noqa: ASYNC109 - for the clients, not the caller
         """Stop accepting, finish the messages that come in or are handled, and close; what needs longer is cut off.
 
-        timeout: seconds. Returns when no connection is left.
+        timeout: seconds; grace: of these, for clients that have just come and have sent no message yet, where others
+        serve in our place and nobody has to be turned away. Returns when no connection is left.
         """
+        self._sparing = grace > 0
         self._stopped.set()
         if self._arrivals:
             await asyncio.wait(self._arrivals)
-        for connection in tuple(self._connections):
-            connection.drain()
-        await _ended(self._connections, timeout)
+        if self._sparing:
+            self._drain_all(gently=True)
+            await _ended(self._connections, min(grace, timeout))
+        self._drain_all(gently=False)
+        await _ended(self._connections, max(0.0, timeout - grace))
         for connection in tuple(self._connections):
             connection.cut()
         await _ended(self._connections, _CUT_GRACE)
+
+    def _drain_all(self, *, gently: bool) -> None:
+        for connection in tuple(self._connections):
+            connection.drain(gently=gently)
 
 
 async def _ended(connections: Iterable[Connection], patience: float) -> None:

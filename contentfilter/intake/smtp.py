@@ -121,6 +121,8 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._listening_since = 0.0
         self._received: int | None = None
         self._draining = False
+        self._spared = False
+        self._fresh = True
         self._client_closed = False
         self._leaving = False
         self._unconfirmed: tuple[Envelope, str, Sequence[Reply]] | None = None
@@ -179,13 +181,15 @@ class Connection(aiosmtpd.smtp.SMTP):
         log.debug("%s: idle for %.0f s in state %s, gives way", self._name, self.idle, self._dialog.state.name)
         self._part_with(reply.TOO_MANY_CONNECTIONS)
 
-    def drain(self) -> None:
+    def drain(self, *, gently: bool = False) -> None:
         """Close, but not before a message that comes in or is handled has its answer.
 
-        Between commands the client has the whole message still, however far its envelope has come.
+        Between commands the client has the whole message still, however far its envelope has come. gently: a client
+        that has sent none yet, or has begun with one, is spared until that is answered.
         """
         self._draining = True
-        if self._listening:
+        self._spared = gently and (self._fresh or self._dialog.in_transaction)
+        if self._listening and not self._spared:
             self._part_with(reply.SHUTTING_DOWN)
 
     def cut(self) -> None:
@@ -244,7 +248,7 @@ class Connection(aiosmtpd.smtp.SMTP):
             return
         await wire.send(self._dialog.greeting())
         while not await self._exchange(wire):
-            if self._draining:
+            if self._draining and not self._spared:
                 await wire.send(reply.SHUTTING_DOWN)
                 return
 
@@ -261,6 +265,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         await wire.send(answer)
         if answer is reply.START_DATA:
             await self._data(wire)
+            self._fresh = self._spared = False
         elif answer.permanent and self._refusals.add(line, self._dialog.state.name, answer):
             answer = reply.TOO_MANY_ERRORS
             await wire.send(answer)

@@ -64,6 +64,7 @@ class Filter:
         """Write the configuration anew, with these tables; it counts from the next start or reload on."""
         tables: dict[str, Any] = {
             "state_directory": str(self.directory / "state"),
+            "user": "root",  # its directory is root's, if root runs it
             "hostname": "filter.example.org",
             "listen": {"addresses": [f"127.0.0.1:{self.port}"]},
             "next_hop": {"address": f"127.0.0.1:{self._next_hop_port}"},

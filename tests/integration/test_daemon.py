@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from contentfilter import config, daemon
+from contentfilter import config, guard, slot
 from contentfilter.daemon import Supervisor
 from contentfilter.handled import Handled
 from demo.neighbours.daemon import Daemon, free_port
@@ -126,6 +126,23 @@ async def test_a_bad_file_keeps_the_old_configuration(running: Filter) -> None:
     assert "[policy.default] kil_level: unknown key; did you mean kill_level?" in line
     assert workers(running) == before
     (await asyncio.to_thread(send, running.port)).close()
+
+
+async def test_a_file_that_others_may_write_to_keeps_the_old_configuration(running: Filter) -> None:
+    before = workers(running)
+    running.configure({**NO_SCANNERS, "limits": {"message_size": 54321}})
+    running.configuration.chmod(0o666)
+    checked = await asyncio.to_thread(running.command, "contentfilter", "config", "check")
+    running.reload()
+    await wait_for(lambda: any("reload refused" in line for line in running.log_lines()))
+    (line,) = [line for line in running.log_lines() if "reload refused" in line]
+    problem = f"everybody may write to {running.configuration}: chmod o-w {running.configuration}"
+    assert line.endswith(problem)
+    assert (checked.returncode, problem in checked.stderr) == (78, True)
+    assert workers(running) == before
+    (await asyncio.to_thread(send, running.port)).close()
+    running.configuration.chmod(0o644)
+    await changed_guard(running)
 
 
 async def changed_guard(running: Filter) -> None:
@@ -354,10 +371,12 @@ def test_what_may_go_away_is_one_line_and_no_78_so_that_it_is_tried_again(
 def one_line_of_trouble(tmp_path: Path, text: str, complaint: str) -> int:
     """The exit status."""
     file = tmp_path / "broken.toml"
-    head = "" if "state_directory" in text else f'state_directory = "{tmp_path}/state"\n'
+    head = 'user = "root"\n'
+    if "state_directory" not in text:
+        head += f'state_directory = "{tmp_path}/state"\n'
     file.write_text(head + text)
     done = serve(file)
-    (line,) = done.stderr.splitlines()
+    (line,) = [line for line in done.stderr.splitlines() if " user: the filter runs as root" not in line]
     assert line.startswith(f"contentfilter: {file}: {complaint}")
     assert done.stdout == ""
     return done.returncode
@@ -375,7 +394,8 @@ def test_systemd_hears_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> Non
         left_behind.bind(str(stale))
     configuration = tmp_path / "c.toml"
     configuration.write_text(
-        f'state_directory = "{tmp_path}"\n[listen]\naddresses = ["unix:{stale}", "127.0.0.1:{free_port()}"]\n'
+        f'user = "root"\nstate_directory = "{tmp_path}"\n'
+        f'[listen]\naddresses = ["unix:{stale}", "127.0.0.1:{free_port()}"]\n'
         "[clamav]\nenabled = false\n[spamassassin]\nenabled = false\n"
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
@@ -384,14 +404,14 @@ def test_systemd_hears_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> Non
         command = [sys.executable, "-m", "contentfilter", "serve", "--config", str(configuration)]
         process = Daemon(command, tmp_path / "log", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
         try:
-            assert notices.recv(1000) == b"READY=1"
+            assert notices.recv(1000).startswith(b"READY=1\nSTATUS=")
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(PATIENCE)
                 client.connect(str(stale))
                 assert client.recv(1000).startswith(b"220 ")
             process.reload()
             assert notices.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
-            assert notices.recv(1000) == b"READY=1"
+            assert notices.recv(1000).startswith(b"READY=1\nSTATUS=")
         finally:
             assert process.terminate(PATIENCE) == 0
         assert notices.recv(1000) == b"STOPPING=1"
@@ -403,7 +423,9 @@ def test_a_socket_that_is_served_is_not_taken_over(tmp_path: Path) -> None:
         other.bind(str(tmp_path / "door"))
         other.listen()
         file = tmp_path / "c.toml"
-        file.write_text(f'state_directory = "{tmp_path}"\n[listen]\naddresses = ["unix:{tmp_path}/door"]\n')
+        file.write_text(
+            f'user = "root"\nstate_directory = "{tmp_path}"\n[listen]\naddresses = ["unix:{tmp_path}/door"]\n'
+        )
         done = serve(file)
     assert done.returncode == 71
     assert "somebody serves this socket already" in done.stderr
@@ -417,13 +439,13 @@ from contentfilter import cli, worker
 
 serve = worker.run
 
-def run(config, sockets, ready):
+def run(config, sockets, ready, board, place):
     if config.hostname == "dies.example":
         raise RuntimeError("as a test")
     if config.hostname == "hangs.example":
         os.write(2, b"hanging" + bytes([10]))
         time.sleep(600)
-    serve(config, sockets, ready)
+    serve(config, sockets, ready, board, place)
 
 worker.run = run
 sys.argv = ["contentfilter", "serve", "--config", sys.argv[1]]
@@ -445,7 +467,7 @@ class Service:
     def configure(self, hostname: str, *doors: str, mode: str = "0660") -> None:
         addresses = ", ".join(f'"unix:{self.directory}/{door}"' for door in doors or ("door",))
         self.configuration.write_text(
-            f'state_directory = "{self.directory}"\nhostname = "{hostname}"\nworkers = 2\n'
+            f'user = "root"\nstate_directory = "{self.directory}"\nhostname = "{hostname}"\nworkers = 2\n'
             f'[listen]\naddresses = [{addresses}]\nunix_mode = "{mode}"\n'
             "[clamav]\nenabled = false\n[spamassassin]\nenabled = false\n"
         )
@@ -466,7 +488,7 @@ class Service:
         return self._daemon.terminate(PATIENCE)
 
     def notice(self) -> str:
-        return self._notices.recv(1000).decode()
+        return self._notices.recv(1000).decode().partition("\nSTATUS=")[0]
 
     def greeting(self, door: str = "door") -> str:
         with socket.socket(socket.AF_UNIX) as client:
@@ -563,14 +585,14 @@ def test_a_worker_that_keeps_dying_is_started_ever_more_slowly(monkeypatch: pyte
     now = 1000.0
     monkeypatch.setattr("contentfilter.daemon.time.monotonic", lambda: now)
     supervisor = Supervisor(config.parse("", "empty"), lambda: config.parse("", "empty"), lambda *_: None)
-    slot = daemon._Slot()
-    supervisor._slots = [slot]
+    one = slot.Slot()
+    supervisor.guard.slots = [one]
     pauses = []
-    for lifetime in (0.1,) * 8 + (daemon.YOUNG, 0.1):
-        slot.pid, slot.started = 4711, now - lifetime
-        supervisor._mourn(4711, 0)
-        assert slot.pid == 0
-        pauses.append(slot.due - now)
+    for lifetime in (0.1,) * 8 + (slot.YOUNG, 0.1):
+        one.pid, one.started = 4711, now - lifetime
+        supervisor.guard._mourn(4711, 0)
+        assert one.pid == 0
+        pauses.append(one.due - now)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 0.5, 1.0]
 
 
@@ -583,51 +605,51 @@ def test_where_no_process_is_to_be_had_the_supervisor_lives_and_tries_again(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr("contentfilter.daemon.time.monotonic", lambda: now)
-    monkeypatch.setattr("contentfilter.daemon.os.fork", no_process)
+    monkeypatch.setattr("contentfilter.guard.os.fork", no_process)
     two = config.parse("workers = 2", "f")
     supervisor = Supervisor(two, lambda: two, lambda *_: None)
-    supervisor._slots = [daemon._Slot(pid=4711, started=now), daemon._Slot()]
+    supervisor.guard.slots = [slot.Slot(pid=4711, started=now), slot.Slot()]
     descriptors = set(Path("/proc/self/fd").iterdir())
     for pause in (1.0, 2.0, 4.0):
-        supervisor._fill()
-        assert [(slot.pid, slot.ready) for slot in supervisor._slots] == [(4711, -1), (0, -1)]
-        assert supervisor._slots[1].due == now + pause
+        supervisor.guard.fill(two, {})
+        assert [(each.pid, each.ready) for each in supervisor.guard.slots] == [(4711, -1), (0, -1)]
+        assert supervisor.guard.slots[1].due == now + pause
         now += pause
     assert set(Path("/proc/self/fd").iterdir()) == descriptors
     assert len(caplog.messages) == 3
     assert "no worker can be started" in caplog.messages[0]
     assert "tried again in 1.0 s" in caplog.messages[0]
     # Its time comes, and there is a process to be had.
-    monkeypatch.setattr("contentfilter.daemon.os.fork", lambda: 4712)
-    supervisor._fill()
-    assert [slot.pid for slot in supervisor._slots] == [4711, 4712]
-    supervisor._slots[1].forget()
+    monkeypatch.setattr("contentfilter.guard.os.fork", lambda: 4712)
+    supervisor.guard.fill(two, {})
+    assert [each.pid for each in supervisor.guard.slots] == [4711, 4712]
+    supervisor.guard.slots[1].forget()
 
 
 def test_where_no_process_is_to_be_had_a_reload_is_refused_and_the_old_guard_stays(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("contentfilter.daemon.os.fork", no_process)
+    monkeypatch.setattr("contentfilter.guard.os.fork", no_process)
     monkeypatch.setattr("contentfilter.daemon._set_up_log", lambda _config: None)
     old, new = config.parse("workers = 1", "f"), config.parse("workers = 2", "f")
     with socket.create_server(("127.0.0.1", 0)) as door:
         supervisor = Supervisor(old, lambda: new, lambda *_: None)
         supervisor._sockets = dict.fromkeys(old.listen.addresses, door)
-        supervisor._slots = guard = [daemon._Slot(pid=4711)]
+        supervisor.guard.slots = old_guard = [slot.Slot(pid=4711)]
         supervisor._reload()
     assert supervisor.config is old
-    assert supervisor._slots is guard
-    assert supervisor._leaving == {}
+    assert supervisor.guard.slots is old_guard
+    assert supervisor.guard.leaving == {}
     assert "reload refused, the old configuration stays: a worker could not be started" in caplog.messages[-1]
 
 
 def test_a_worker_has_as_long_as_the_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contentfilter.daemon.time.monotonic", lambda: 1000.0)
-    monkeypatch.setattr("contentfilter.daemon.os.kill", lambda *_: None)
+    monkeypatch.setattr("contentfilter.slot.os.kill", lambda *_: None)
     patient = config.parse("drain_timeout = 400", "f")
     supervisor = Supervisor(patient, lambda: patient, lambda *_: None)
-    supervisor._dismiss([daemon._Slot(pid=4711)])
-    assert supervisor._leaving == {4711: 1400.0 + daemon.CUT_SECONDS}
+    supervisor.guard.dismiss([slot.Slot(pid=4711)], patient.drain_timeout)
+    assert {pid: each.deadline for pid, each in supervisor.guard.leaving.items()} == {4711: 1400.0 + guard.CUT_SECONDS}
 
 
 async def test_a_transaction_that_takes_too_long_is_cut_off(hop: FakeNextHop, tmp_path: Path) -> None:

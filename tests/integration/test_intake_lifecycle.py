@@ -270,6 +270,46 @@ async def test_drain_closes_who_has_sent_no_message_yet_and_finishes_what_runs(t
     assert gate.outcome == ["finished 6", "finished 6"]
 
 
+async def test_where_others_take_over_drain_lets_those_who_have_just_come_bring_their_message(tmp_path: Path) -> None:
+    keeper = Keeper()
+    async with open_door(tmp_path, keeper) as door:
+        fresh, sender, done, again = [await door.greeted(kind) for kind in ("tcp", "unix", "tcp", "unix")]
+        talking = await door.greeted()
+        assert (await talking.say("LHLO x", *ENVELOPE))[-1].startswith("354")
+        await sender.say("LHLO x", "MAIL FROM:<a@b>")
+        for client in (done, again):
+            await begin(client)
+            assert await client.replies(2) == ["250 2.0.0 Ok"] * 2
+        await again.say("MAIL FROM:<a@b>")
+        draining = asyncio.create_task(door.listener.drain(PATIENCE, PATIENCE))
+        shutting_down = f"{reply.SHUTTING_DOWN}\r\n".encode()
+        # Whoever has had an answer and asks for nothing has nothing to lose.
+        assert await done.rest() == shutting_down
+        await talking.send(b"body\r\n.\r\n")
+        assert await talking.rest() == b"250 2.0.0 Ok\r\n" * 2 + shutting_down
+        await fresh.say("LHLO x")
+        for client, envelope in ((fresh, ENVELOPE), (sender, ENVELOPE[1:]), (again, ENVELOPE[1:])):
+            assert not draining.done()
+            assert (await client.say(*envelope))[-1].startswith("354")
+            await client.send(b"body\r\n.\r\n")
+            assert await client.rest() == b"250 2.0.0 Ok\r\n" * 2 + shutting_down
+        await asyncio.wait_for(draining, PATIENCE)
+        assert door.listener.connections == 0
+        for client in (fresh, sender, done, again, talking):
+            await client.close()
+    assert len(keeper.taken) == 6
+
+
+async def test_those_who_have_just_come_and_bring_nothing_are_not_waited_for_long(tmp_path: Path) -> None:
+    async with open_door(tmp_path, Keeper()) as door:
+        fresh, sender = await door.greeted(), await door.greeted()
+        await sender.say("LHLO x", *ENVELOPE[:-1])
+        await asyncio.wait_for(door.listener.drain(600.0, 0.05), PATIENCE)
+        for client in (fresh, sender):
+            assert await client.rest() == f"{reply.SHUTTING_DOWN}\r\n".encode()
+            await client.close()
+
+
 async def test_a_message_that_comes_as_we_hang_up_is_not_taken(tmp_path: Path) -> None:
     keeper, register = Keeper(), set[Connection]()
     connection = Connection(Service(keeper), IntakeSettings(hostname="x", spool_directory=tmp_path), register)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from contentfilter import config
-from contentfilter.daemon import CUT_SECONDS
+from contentfilter.guard import CUT_SECONDS, LOOK_SECONDS
+from contentfilter.slot import LONGEST_PAUSE
 
 CONF = Path(__file__).parents[2] / "conf"
 UNITS = ("contentfilter.service", "quarantine-expire.service", "quarantine-expire.timer")
@@ -29,6 +30,14 @@ def unit(name: str) -> configparser.ConfigParser:
 def test_systemd_waits_longer_than_the_workers_may_take() -> None:
     patience = unit("contentfilter.service")["Service"]["TimeoutStopSec"]
     assert float(patience.removesuffix("s")) > config.parse("", "empty").drain_timeout + CUT_SECONDS
+
+
+def test_systemd_does_not_take_a_pause_between_workers_for_the_end() -> None:
+    """Of a third of this time a sign of life may be late, and of a pause before a worker that keeps dying."""
+    service = unit("contentfilter.service")["Service"]
+    patience = float(service["WatchdogSec"].removesuffix("s"))
+    assert patience * 2 / 3 > LONGEST_PAUSE + LOOK_SECONDS
+    assert service["NotifyAccess"] == "main"
 
 
 def test_a_wrong_configuration_does_not_restart_for_ever() -> None:

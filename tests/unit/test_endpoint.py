@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contentfilter import config
-from contentfilter.daemon import bind
 from contentfilter.endpoint import Endpoint, SchemeEndpoint
 from contentfilter.errors import ConfigError
 from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.next_hop import NextHop, NextHopSettings
+from contentfilter.sockets import bind
 
 GOOD = {
     "127.0.0.1:10025": Endpoint(host="127.0.0.1", port=10025),

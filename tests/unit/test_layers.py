@@ -13,7 +13,7 @@ FROM_THE_TOP = """
 contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
 contentfilter.mail_id contentfilter.endpoint contentfilter.address contentfilter.domains
-contentfilter.printable contentfilter.marks contentfilter.folding
+contentfilter.printable contentfilter.marks contentfilter.folding contentfilter.board
 contentfilter.message contentfilter.finding contentfilter.failure contentfilter.verdict
 contentfilter.mime contentfilter.age contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text
@@ -32,7 +32,9 @@ contentfilter.copies contentfilter.refused
 contentfilter.identity contentfilter.ledger contentfilter.turns contentfilter.retries
 contentfilter.handled contentfilter.history
 contentfilter.pipeline
-contentfilter.daemon contentfilter.worker contentfilter.diagnosis contentfilter.policy_doctor contentfilter.doctor
+contentfilter.systemd contentfilter.account contentfilter.sockets contentfilter.slot
+contentfilter.guard contentfilter.daemon contentfilter.worker
+contentfilter.diagnosis contentfilter.policy_doctor contentfilter.doctor
 contentfilter.dump contentfilter.presentation
 contentfilter.explain.hindsight contentfilter.explain.view
 contentfilter.explain.replay contentfilter.explain.replay_view
