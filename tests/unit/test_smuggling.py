@@ -8,7 +8,7 @@ import pytest
 
 from contentfilter.intake.data import Receiver
 from contentfilter.smtp_client import dot_stuffed
-from tests.smuggling.reference import END, SMUGGLED, fragments, lenient_message, one_message, with_full_line_ends
+from tests.end_of_data import END, SMUGGLED, fragments, lenient_message, one_message, with_full_line_ends
 
 BEFORE = (b"", b"x")
 BEHIND = b"NOOP\r\n"
