@@ -18,12 +18,15 @@ from contentfilter.errors import InspectorError
 from contentfilter.finding import Finding, Kind
 from contentfilter.history import History
 from contentfilter.inspectors import Inspector, Subject
+from contentfilter.ledger import Ledger
 from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Opening, Pipeline, Site
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
+from contentfilter.retries import Retries
 from contentfilter.routes import Routes
+from contentfilter.turns import Turns
 from contentfilter.unpack.unpacked import NOTHING, Unpacked
 from contentfilter.verdict import Action
 from quarantine.index import Query
@@ -104,6 +107,7 @@ class Journey:
     hop: FakeNextHop
     quarantine: Quarantine
     next_hop: NextHop
+    ledger: Ledger
 
     async def lmtp(self, *rcpts: str, mail_from: str = SENDER, content: bytes = MESSAGE) -> list[str]:
         """Send as LMTP; one reply per recipient."""
@@ -127,7 +131,9 @@ class Journey:
             )
             assert [answer[0] for answer in early] == ["2"] * (3 + len(rcpts)) + ["3"], early
             await client.send(content + b".\r\n")
-            return await client.replies(answers)
+            replies = await client.replies(answers)
+            await client.say("QUIT")  # so that the door knows that the replies were heard
+            return replies
 
     def delivered(self) -> set[str]:
         """Local parts of those who got the message, each as often as once; a second copy fails the test."""
@@ -191,9 +197,15 @@ async def journey(
         )
         next_hop = NextHop(settings)
         routes = Routes(next_hop, lambda address: NextHop(replace(settings, address=address)))
-        pipeline = Pipeline(site, policies, inspectors, routes, quarantine, box=box or Unopened(), history=history)
-        async with open_door(directory, pipeline.handle, admit=pipeline.admit, patience=5.0) as door:
-            yield Journey(door, hop, quarantine, next_hop)
+        ledger = Ledger(directory / "ledger.sqlite")
+        retries = Retries(ledger, Turns(directory / "in-work.lock", 20.0))
+        pipeline = Pipeline(
+            site, policies, inspectors, routes, quarantine, box=box or Unopened(), history=history, memory=retries
+        )
+        service = {"admit": pipeline.admit, "turn": retries.turn, "unheard": retries.unheard}
+        async with open_door(directory, pipeline.handle, service=service, patience=5.0) as door:
+            yield Journey(door, hop, quarantine, next_hop, ledger)
         await pipeline.close()
         await routes.close()
+        retries.close()
     quarantine.close()
