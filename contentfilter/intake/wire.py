@@ -106,12 +106,14 @@ class Wire:
         """Hand over what was said so far. Raises ClientGone."""
         if not self._unsent:
             return
-        self._writer.write(b"".join(self._unsent))
+        data = b"".join(self._unsent)
         self._unsent.clear()
         self._unsent_size = 0
         try:
+            self._writer.write(data)
             await self._writer.drain()
-        except OSError as error:
+        # RuntimeError: uvloop's transport, when the client has reset the connection while we did not read.
+        except (OSError, RuntimeError) as error:
             raise ClientGone(str(error)) from error
 
 
