@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,13 +129,10 @@ class Soak:
             if token not in tokens:
                 self._hop.strangers += 1
                 continue
-            record = self._record(service, item)
+            came = datetime.fromisoformat(item["time"]).timestamp()
             for recipient in item["rcpt_tos"]:
-                kept.setdefault((token, recipient), []).append(record)
+                kept.setdefault((token, recipient), []).append(Taken(-1, came, answer_lost=False))
         return kept
-
-    def _record(self, service: Filter, item: Mapping[str, Any]) -> Taken:
-        return Taken(-1, _seconds(item["time"]), answer_lost=False)
 
     def _failures(self, service: Filter, account: Account, *, has_ledger: bool) -> list[str]:
         failures = [f"lost: {one}" for one in account.lost[:SHOWN]]
@@ -177,14 +175,6 @@ class Soak:
 
 def _sums(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
-
-
-def _seconds(value: Any) -> float:
-    if isinstance(value, (int, float)):
-        return float(value)
-    from datetime import datetime
-
-    return datetime.fromisoformat(value).timestamp()
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ def _attempt_at(letter: Letter, time: float) -> int:
 
 def _needless(letter: Letter, recipient: str, copies: Sequence[Copy], kills: Sequence[float]) -> Iterable[str]:
     """Why there is each copy but the last, "" where nothing explains it."""
-    for copy, after in zip(copies, copies[1:], strict=False):
+    for copy, after in itertools.pairwise(copies):
         attempt = letter.attempts[copy.attempt - 1]
         if copy.answer_lost:
             yield ANSWER_LOST
@@ -110,8 +111,8 @@ def _reason(attempt: Attempt, recipient: str, kills: Sequence[float]) -> str:
 
 def _history(letter: Letter, recipient: str) -> str:
     """The attempts, for whoever looks into it."""
-    lines = [
-        f"{'LMTP' if one.lmtp else 'SMTP'} {one.fate} {one.codes.get(recipient, '-')} at {one.began:.2f}-{one.ended:.2f}"
+    return "; ".join(
+        f"{'LMTP' if one.lmtp else 'SMTP'} {one.fate} {one.codes.get(recipient, '-')}"
+        f" at {one.began:.2f}-{one.ended:.2f}"
         for one in letter.attempts
-    ]
-    return "; ".join(lines)
+    )

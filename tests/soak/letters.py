@@ -70,7 +70,8 @@ class Letter:
     def wire(self) -> bytes:
         """What goes between 354 and the reply, stuffed and ended."""
         head = (
-            f"From: sender@sender.example\r\nTo: undisclosed-recipients:;\r\nMessage-ID: <{self.token}@soak.example>\r\n"
+            "From: sender@sender.example\r\nTo: undisclosed-recipients:;\r\n"
+            f"Message-ID: <{self.token}@soak.example>\r\n"
             f"Date: Mon, 1 Jan 2024 00:00:00 +0000\r\nSubject: soak {self.token}\r\nMIME-Version: 1.0\r\n"
         ).encode()
         return head + self.body.replace(b"\r\n.", b"\r\n..") + b".\r\n"
