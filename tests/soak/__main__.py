@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import secrets
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from datetime import datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ import uvloop
 
 from demo.neighbours.clamd import Clamd
 from demo.neighbours.filter import Filter
-from tests.soak.account import NO_LEDGER, Account, settle
+from tests.soak.account import NO_LEDGER, Account, bounced, settle
 from tests.soak.hop import Hop, Taken
 from tests.soak.letters import POLICY, Author, Letter
 from tests.soak.sender import Sender
@@ -99,7 +100,7 @@ class Soak:
         crashed = [task.exception() for task in sending if task.done() and task.exception()]
         for task in sending:
             task.cancel()
-        kept = await asyncio.to_thread(self._kept, service, {letter.token for letter in sender.letters})
+        kept = await asyncio.to_thread(self._kept, service, sender.letters)
         account = settle(sender.letters, self._hop.taken, self._hop.reported, kept, trouble.kills)
         has_ledger = (await asyncio.to_thread(service.command, "contentfilter", "ledger", "--help")).returncode == 0
         failures = self._failures(service, account, has_ledger=has_ledger)
@@ -121,18 +122,27 @@ class Soak:
             flush=True,
         )
 
-    def _kept(self, service: Filter, tokens: set[str]) -> dict[tuple[str, str], list[Taken]]:
+    def _kept(self, service: Filter, letters: Sequence[Letter]) -> dict[tuple[str, str], list[Taken]]:
         """What is in quarantine, by message and recipient."""
+        tokens = {letter.token for letter in letters}
+        items = [(item["subject"].removeprefix("soak "), item) for item in service.quarantined()]
+        self._hop.strangers += sum(token not in tokens for token, _ in items)
+        keys = {item["id"]: [(token, recipient) for recipient in item["rcpt_tos"]] for token, item in items}
+        copies = Counter(key for of_item in keys.values() for key in of_item)
+        copies.update([*self._hop.taken, *self._hop.reported, *bounced(letters)])
         kept: dict[tuple[str, str], list[Taken]] = {}
-        for item in service.quarantined():
-            token = item["subject"].removeprefix("soak ")
-            if token not in tokens:
-                self._hop.strangers += 1
-                continue
-            came = datetime.fromisoformat(item["time"]).timestamp()
-            for recipient in item["rcpt_tos"]:
-                kept.setdefault((token, recipient), []).append(Taken(-1, came, answer_lost=False))
+        for mail_id, of_item in keys.items():
+            # Only where there is another copy does it matter from which attempt this one is.
+            attempt = self._attempt(service, mail_id) if any(copies[key] > 1 for key in of_item) else 1
+            for key in of_item:
+                kept.setdefault(key, []).append(Taken(attempt, 0.0, answer_lost=False))
         return kept
+
+    @staticmethod
+    def _attempt(service: Filter, mail_id: str) -> int:
+        """From which attempt an item of the quarantine is: the client's name tells."""
+        record = json.loads(service.command("quarantine", "show", "--json", mail_id).stdout)
+        return int(record["client"]["helo"].removeprefix("a").partition(".")[0])
 
     def _failures(self, service: Filter, account: Account, *, has_ledger: bool) -> list[str]:
         failures = [f"lost: {one}" for one in account.lost[:SHOWN]]

@@ -82,6 +82,17 @@ def _copies(letter: Letter, recipient: str, taken: Places, reported: Places, kep
     return sorted(found, key=lambda copy: (copy.attempt, not copy.answer_lost))
 
 
+def bounced(letters: Iterable[Letter]) -> set[tuple[str, str]]:
+    """Whom the sender had to report as failed, by message and recipient."""
+    return {
+        (letter.token, recipient)
+        for letter in letters
+        for attempt in letter.attempts
+        for recipient, code in attempt.codes.items()
+        if code // 100 == 5
+    }
+
+
 def _attempt_at(letter: Letter, time: float) -> int:
     """The last attempt that had begun by then."""
     return max((n for n, one in enumerate(letter.attempts, 1) if one.began <= time + SLACK), default=1)
