@@ -32,7 +32,7 @@ def one_message(stream: bytes) -> tuple[bytes, bytes] | None:
     RFC 5321 section 2.3.8: lines end in CR LF, and nothing else is a line end. Section 4.5.2: a line of one dot ends
     the message, of any other that begins with a dot that dot is dropped. Our rule: a bare LF becomes CR LF.
     """
-    content, at = b"", 0
+    content, at = bytearray(), 0
     while (end := stream.find(b"\r\n", at)) >= 0:
         line, at = stream[at:end], end + 2
         if line == b".":
@@ -41,7 +41,7 @@ def one_message(stream: bytes) -> tuple[bytes, bytes] | None:
     return None
 
 
-def with_full_line_ends(content: bytes) -> bytes:
+def with_full_line_ends(content: bytes | bytearray) -> bytes:
     """A bare LF becomes CR LF."""
     result = bytearray()
     for byte in content:

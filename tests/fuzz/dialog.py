@@ -159,8 +159,25 @@ PIECES = (
 BODIES = st.one_of(
     st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join),
     st.binary(max_size=200),
-    st.sampled_from([10_000, 300_000, 1_200_000]).map(lambda size: b"0123456789abcdef\r\n" * (size // 18)),
-    st.just(b"x" * 70_000),
+    # Many lines, and one long one.
+    st.sampled_from([("line\r\n", 2000), ("line\r\n", 40_000), ("x", 70_000)]),
+)
+ENVELOPES = st.fixed_dictionaries(
+    {
+        "hello": st.sampled_from(["EHLO", "HELO", "LHLO"]),
+        "rcpts": st.lists(
+            st.sampled_from(["a@x.example", "b@x.example", REFUSED, LATER]), min_size=1, max_size=4, unique=True
+        ),
+        "null": st.booleans(),
+    }
+)
+MESSAGES = st.fixed_dictionaries(
+    {
+        "body": BODIES,
+        "header": st.booleans(),
+        "cuts": st.lists(st.integers(0, 2_000_000), max_size=3),
+        "leave": st.sampled_from(["", "", "", "", "", "", "body", "dot", "half-close"]),
+    }
 )
 
 
@@ -260,6 +277,9 @@ class Ground:
             "clamav": {"enabled": False},
             "spamassassin": {"enabled": False},
             "next_hop": {"pool_size": 2},
+            "limits": {"memory_threshold": 100_000},
+            # What is in the messages is not the question here.
+            "policy": {"default": {"unchecked_lover": True, "banned_lover": True, "bad_header_lover": True}},
         }
         self.service = Filter(
             self._directory, next_hop_port=int(self.hop.address.rpartition(":")[2]), settings=settings
@@ -288,7 +308,7 @@ class Ground:
 
     def deliveries(self, token: bytes) -> list[Transaction]:
         """The transactions of this message, reports of its failure not counted."""
-        return [one for one in self.hop.delivered if one.content.endswith(token)]
+        return [one for one in self.hop.delivered if one.raw.endswith(token)]
 
     def check_quiet(self) -> None:
         """No exception in the log since we last looked."""
@@ -302,7 +322,7 @@ class Ground:
     def check_promises(self, *, final: bool = False) -> None:
         """What was acknowledged arrived, once; what was not did not. final: forget nothing that is still uncertain."""
         for one in self.hop.transactions:
-            found = re.search(rb"token-\d+-\r\n\Z", one.content) if one.delivered else None
+            found = re.search(rb"token-\d+-\r\n\Z", one.raw[-40:]) if one.delivered else None
             if found is None:
                 continue
             allowed = self.promised[found[0]]
@@ -381,20 +401,18 @@ class Talk(RuleBasedStateMachine):
                 line.ended()
                 return
 
-    @rule(
-        which=st.integers(0, 2),
-        hello=st.sampled_from(["EHLO", "HELO", "LHLO"]),
-        rcpts=st.lists(
-            st.sampled_from(["a@x.example", "b@x.example", REFUSED, LATER]), min_size=1, max_size=4, unique=True
-        ),
-        null=st.booleans(),
-    )
     def envelope(self, which: int, hello: str, rcpts: list[str], null: bool) -> None:
-        """All that a transaction needs, so that there are enough of them."""
+        """What comes before DATA, at once."""
         commands = [Command("RSET", b"RSET"), _mail(0, "", null), *(_rcpt(one, "") for one in rcpts)]
         if not self._line(which).hello:
             commands.insert(0, Command(hello, f"{hello} mx.example".encode()))
         self.say(which, commands, [])
+
+    @rule(which=st.integers(0, 2), envelope=ENVELOPES, message=MESSAGES)
+    def transaction(self, which: int, envelope: dict[str, Any], message: dict[str, Any]) -> None:
+        """All of it, most of the time undisturbed."""
+        self.envelope(which, **envelope)
+        self.data(which, **message)
 
     @rule(which=st.integers(0, 2))
     def too_large(self, which: int) -> None:
@@ -422,14 +440,12 @@ class Talk(RuleBasedStateMachine):
         self._dot = step
         self.ground.hop.script["dot"] = [Close() if step == "close" else step]
 
-    @rule(
-        which=st.integers(0, 2),
-        body=BODIES,
-        header=st.booleans(),
-        cuts=st.lists(st.integers(0, 2_000_000), max_size=3),
-        leave=st.sampled_from(["", "", "", "", "body", "dot", "half-close"]),
-    )
-    def data(self, which: int, body: bytes, header: bool, cuts: list[int], leave: str) -> None:
+    @rule(which=st.integers(0, 2), message=MESSAGES)
+    def data_now(self, which: int, message: dict[str, Any]) -> None:
+        """As things stand."""
+        self.data(which, **message)
+
+    def data(self, which: int, body: bytes | tuple[str, int], header: bool, cuts: list[int], leave: str) -> None:
         line = self._line(which)
         line.say(b"DATA\r\n")
         code = line.code()
@@ -537,8 +553,11 @@ def line_code(values: set[int]) -> int:
     return 550 if 550 in values else 554
 
 
-def _wire(body: bytes, header: bool, token: bytes) -> tuple[bytes, bytes]:
+def _wire(body: bytes | tuple[str, int], header: bool, token: bytes) -> tuple[bytes, bytes]:
     """What goes over the wire, and the content from the body on that must come of it."""
+    if isinstance(body, tuple):
+        text, times = body
+        body = text.encode() * times
     head = b"From: a@y.example\r\nSubject: fuzz\r\n\r\n" if header else b""
     wire = (head + body).replace(b"\r\n.", b"\r\n..") + b"\r\n" + token + b".\r\n"
     taken = one_message(wire)
