@@ -174,7 +174,8 @@ def test_what_was_remembered_survives_a_kill(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path; from contentfilter.identity import Identity;"
         "from contentfilter.ledger import Ledger; from contentfilter.reply import Reply;"
-        "Ledger(Path(sys.argv[1])).remember(Identity('a' * 64, 'alice@x.example', '4A1B'), {'c@x': Reply(250, '', 'Ok')});"
+        "one = Identity('a' * 64, 'alice@x.example', '4A1B');"
+        "Ledger(Path(sys.argv[1])).remember(one, {'c@x': Reply(250, '', 'Ok')});"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", program, path], check=False).returncode == -9
