@@ -112,9 +112,11 @@ class Wire:
         try:
             self._writer.write(data)
             await self._writer.drain()
-        # RuntimeError: uvloop's transport, when the client has reset the connection while we did not read.
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             raise ClientGone(str(error)) from error
+        except RuntimeError as error:
+            # uvloop's word for a connection that the client has reset while we did not read.
+            raise ClientGone("connection reset") from error
 
 
 @functools.lru_cache(maxsize=256)
