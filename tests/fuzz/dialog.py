@@ -201,7 +201,7 @@ class Line:
 
     def code(self) -> int:
         """The next reply; it must be one."""
-        lines = []
+        lines: list[bytes] = []
         while True:
             line = self.file.readline()
             assert re.fullmatch(rb"[2-5]\d\d[ -][ -~]*\r\n", line), (lines, line)

@@ -21,7 +21,7 @@ def test_anything_in_any_order(tmp_path: Path) -> None:
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        run_state_machine_as_test(machine, settings=how)  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(machine, settings=how)
         ground.check_promises(final=True)
         print("dialog:", ", ".join(f"{count} {what}" for what, count in sorted(ground.sums.items())))
         assert ground.sums["messages"] > EXAMPLES
