@@ -297,6 +297,7 @@ class Ground:
 
     def dial(self) -> Line:
         connection = socket.create_connection(("127.0.0.1", self.service.port), PATIENCE)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent apart arrives apart
         line = Line(connection, connection.makefile("rb"))
         assert line.code() == 220
         self.sums["connections"] += 1

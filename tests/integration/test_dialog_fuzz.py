@@ -9,7 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.fuzz.dialog import Ground, Talk
 
-EXAMPLES, STEPS = 25, 40
+EXAMPLES, STEPS = 40, 40
 
 
 def test_anything_in_any_order(tmp_path: Path) -> None:
