@@ -27,12 +27,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from demo.neighbours.filter import Filter
 from tests.end_of_data import one_message
 from tests.fakes.next_hop import Close, FakeNextHop, Transaction
-from tests.soak.watch import look
 
 PATIENCE: Final = 20.0
 MAX_ERRORS: Final = 20
 """Errors after which the daemon hangs up, until a message gets through."""
 MAX_LINE: Final = 8192
+WARM: Final = 3
+"""Examples after which the daemon has started whatever it starts."""
 
 SEQUENCE = frozenset({503})
 SYNTAX = frozenset({500, 501, 502, 555})
@@ -268,6 +269,7 @@ class Ground:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._log_seen = 0
+        self._workers: Counter[int] = Counter()
 
     def __enter__(self) -> Ground:
         self._thread.start()
@@ -285,7 +287,6 @@ class Ground:
             self._directory, next_hop_port=int(self.hop.address.rpartition(":")[2]), settings=settings
         )
         self.service.start()
-        self._before = look(self.service.pid, 0.0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -320,8 +321,8 @@ class Ground:
         assert b"Traceback" not in fresh, fresh.decode(errors="replace")
         assert b"\nE " not in b"\n" + fresh, fresh.decode(errors="replace")
 
-    def check_promises(self, *, final: bool = False) -> None:
-        """What was acknowledged arrived, once; what was not did not. final: forget nothing that is still uncertain."""
+    def check_promises(self) -> None:
+        """What was acknowledged arrived, once; what was not did not."""
         for one in self.hop.transactions:
             found = re.search(rb"token-\d+-\r\n\Z", one.raw[-40:]) if one.delivered else None
             if found is None:
@@ -331,16 +332,31 @@ class Ground:
             assert len(one.rcpt_tos) == len(set(one.rcpt_tos))
             assert set(one.rcpt_tos) <= allowed, one
             self.promised[found[0]] = allowed - set(one.rcpt_tos)  # a second copy would not be allowed
-        if final:
-            self.check_quiet()
+        self.hop.transactions.clear()
+        self.hop.commands.clear()
+
+    def check_nothing_held(self) -> None:
+        """The workers hold no more than at the end of the first examples, however many connections came since."""
+        await_true(lambda: not _connections(self.service.port))
+        after = Counter({one: _descriptors(one) for one in _children(self.service.pid)})
+        assert after.keys() == self._workers.keys(), "a worker has died"
+        for worker, count in after.items():
+            # Helpers may have been started since, each with a few descriptors of ours, and threads.
+            assert count <= self._workers[worker] + 16, (self._workers, after)
+
+    def look(self) -> None:
+        """Note what the workers hold now that they are warm."""
+        if not self._workers:
             await_true(lambda: not _connections(self.service.port))
-            after = look(self.service.pid, 0.0)
-            assert after.processes <= self._before.processes + 2
-            # Idle connections to the next hop, the ledger, the quarantine.
-            assert after.descriptors <= self._before.descriptors + 30, (self._before, after)
-        else:
-            self.hop.transactions.clear()
-            self.hop.commands.clear()
+            self._workers.update({one: _descriptors(one) for one in _children(self.service.pid)})
+
+
+def _children(pid: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def _descriptors(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def await_true(condition: Any) -> None:
@@ -419,6 +435,19 @@ class Talk(RuleBasedStateMachine):
         """All of it, most of the time undisturbed."""
         self.envelope(which, **envelope)
         self.data(which, **message)
+
+    @rule(
+        which=st.integers(0, 2), first=st.integers(5, 15), envelope=ENVELOPES, message=MESSAGES, then=st.integers(5, 15)
+    )
+    def errors_around_a_message(
+        self, which: int, first: int, envelope: dict[str, Any], message: dict[str, Any], then: int
+    ) -> None:
+        """A message that gets through makes up for what came before."""
+        wrong = Command("", b"FOO", good=False)
+        self.say(which, [wrong] * first, [])
+        self.envelope(which, **envelope)
+        self.data(which, **message)
+        self.say(which, [wrong] * then, [])
 
     @rule(which=st.integers(0, 2))
     def too_large(self, which: int) -> None:
@@ -552,6 +581,8 @@ class Talk(RuleBasedStateMachine):
         self.ground.sums["examples"] += 1
         self.ground.check_quiet()
         self.ground.check_promises()
+        if self.ground.sums["examples"] == WARM:
+            self.ground.look()
 
 
 def _wire(body: bytes | tuple[str, int], header: bool, token: bytes) -> tuple[bytes, bytes]:

@@ -9,7 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.fuzz.dialog import Ground, Talk
 
-EXAMPLES, STEPS = 40, 40
+EXAMPLES, STEPS = 30, 40
 
 
 def test_anything_in_any_order(tmp_path: Path) -> None:
@@ -22,6 +22,6 @@ def test_anything_in_any_order(tmp_path: Path) -> None:
             suppress_health_check=list(HealthCheck),
         )
         run_state_machine_as_test(machine, settings=how)
-        ground.check_promises(final=True)
+        ground.check_nothing_held()
         print("dialog:", ", ".join(f"{count} {what}" for what, count in sorted(ground.sums.items())))
         assert ground.sums["messages"] > EXAMPLES

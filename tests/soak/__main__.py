@@ -102,7 +102,8 @@ class Soak:
             task.cancel()
         kept = await asyncio.to_thread(self._kept, service, sender.letters)
         account = settle(sender.letters, self._hop.taken, self._hop.reported, kept, trouble.kills)
-        has_ledger = (await asyncio.to_thread(service.command, "contentfilter", "ledger", "--help")).returncode == 0
+        asked = await asyncio.to_thread(service.command, "contentfilter", "ledger", "show")
+        has_ledger = asked.returncode == 0
         failures = self._failures(service, account, has_ledger=has_ledger)
         failures += [f"the driver itself failed: {error!r}" for error in crashed]
         self._print_summary(sender, trouble, account, took, has_ledger=has_ledger)
