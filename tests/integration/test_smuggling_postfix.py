@@ -128,22 +128,20 @@ def body(mail: DeliveredMail) -> bytes:
     return mail.raw.split(b"\n\n", 1)[1]
 
 
-@pytest.mark.parametrize("hello", ["EHLO", "LHLO"])
-def test_all_fragments_in_one_message(way: Way, hello: str) -> None:
+def test_all_fragments_in_one_message(way: Way) -> None:
     packed = [fragment for fragment in fragments(5) if END not in fragment]
     content = HEADER + b"".join(b"%d " % number + one + smuggled(number) for number, one in enumerate(packed))
     taken = one_message(content + END)
     assert taken is not None
     assert taken[1] == b""
-    sender = Sender(way.filter.port, hello)
-    for parameter in ("", "8BITMIME"):
-        sender.send(content + (b"" if parameter == "" else b"\xe9\xff\0") + END, body=parameter)
-    sender.close()
-    plain, eight_bit = way.arrived(2)
+    for hello in ("EHLO", "LHLO"):
+        sender = Sender(way.filter.port, hello)
+        sender.send(content + END)
+        sender.send(content + b"\xe9\xff\0" + END, body="8BITMIME")
+        sender.close()
     wanted = as_postfix_has_it(taken[0]).split(b"\n\n", 1)[1]
-    assert body(plain) == wanted
-    assert body(eight_bit) == wanted[:-1] + b"\xe9\xff\0\n"
-    print(f"end of data, Postfix: {len(packed)} fragments in one message, {hello}, twice")
+    assert sorted(map(body, way.arrived(4))) == sorted(2 * [wanted, wanted[:-1] + b"\xe9\xff\0\n"])
+    print(f"end of data, Postfix: {len(packed)} fragments in one message, as SMTP and LMTP, plain and 8BITMIME")
 
 
 def dangerous() -> list[bytes]:
