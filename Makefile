@@ -1,13 +1,14 @@
 # Two commands need nothing but this file and a Debian machine: make demo, make test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check audit bench fuzz clean
+.PHONY: help demo test check audit bench fuzz fuzz-dialog soak clean
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SECONDS ?= 60
+MINUTES ?= 10
 
 help:  ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo:  ## Mail through a private Postfix, clamd, spamd and the filter; shows what became of it
 	@scripts/setup
@@ -34,6 +35,14 @@ fuzz:  ## Fuzz the MIME parser for SECONDS=60, guided by coverage; needs a wheel
 	@scripts/setup
 	@$(BIN)/pip install --quiet --editable '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz.fuzz_mime -max_total_time=$(SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=1000 -verbosity=0 -print_final_stats=1
+
+fuzz-dialog:  ## Talk to a real daemon at random for SECONDS=60 and hold each reply and message against a model
+	@scripts/setup --dev
+	@$(BIN)/python -m tests.fuzz.fuzz_dialog $(SECONDS)
+
+soak:  ## Mixed mail and random faults for MINUTES=10, every message accounted for; SEED= repeats the choices of a run
+	@scripts/setup --dev
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 clean:  ## Remove what was built here; packages of the system stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -107,6 +107,8 @@ class Ledger:
             with self._reading.use() as connection:
                 return self._known(connection, identity.name)
         except (sqlite3.Error, OSError) as error:
+            if _is_unmade(error):
+                return NOTHING_KNOWN
             self._complain("cannot be read, so a retry may be served twice", error)
             return NOTHING_KNOWN
 
@@ -177,6 +179,8 @@ class Ledger:
                 ).fetchall()
                 strikes = connection.execute("SELECT identity, time, count, why FROM strike").fetchall()
         except (sqlite3.Error, OSError) as error:
+            if _is_unmade(error):
+                return []
             raise LedgerError(f"{self.path} cannot be read: {error}") from error
         entries = [
             Entry(name.hex(), moment, _text(ident), _text(sender), _text(address), Reply(code, enhanced, text))
@@ -296,6 +300,11 @@ class _Connections:
         """Let go."""
         with self._guard:
             self._drop()
+
+
+def _is_unmade(error: Exception) -> bool:
+    """Whether the file has no tables yet: another process has made it just now, and nothing is in it."""
+    return isinstance(error, sqlite3.OperationalError) and str(error).startswith("no such table")
 
 
 def _bytes(text: str) -> bytes:

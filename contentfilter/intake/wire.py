@@ -106,13 +106,17 @@ class Wire:
         """Hand over what was said so far. Raises ClientGone."""
         if not self._unsent:
             return
-        self._writer.write(b"".join(self._unsent))
+        data = b"".join(self._unsent)
         self._unsent.clear()
         self._unsent_size = 0
         try:
+            self._writer.write(data)
             await self._writer.drain()
         except OSError as error:
             raise ClientGone(str(error)) from error
+        except RuntimeError as error:
+            # uvloop's word for a connection that the client has reset while we did not read.
+            raise ClientGone("connection reset") from error
 
 
 @functools.lru_cache(maxsize=256)

@@ -68,7 +68,8 @@ def main(openers: Sequence[Opener], look: Look, descriptor: int) -> None:
     missing += _landlock_there()
     gc.collect()
     gc.freeze()
-    with socket.socket(fileno=descriptor) as channel:
+    # A worker that was killed meanwhile has nobody left who would want to know.
+    with socket.socket(fileno=descriptor) as channel, suppress(BrokenPipeError, ConnectionResetError):
         wire.send(channel, {"ready": list(missing)})
         _Nursery(channel, openers, look, own_network=own_network).run()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from contentfilter.errors import InspectorError
 from contentfilter.finding import Kind
+from contentfilter.unpack import wire
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
 from contentfilter.unpack.unpacked import Unpacked
@@ -256,3 +258,12 @@ async def test_without_any_helper_the_client_keeps_the_message(tmp_path: Path) -
         assert answer.startswith("4")
         assert at.delivered() == set()
     await box.close()
+
+
+def test_a_nursery_whose_worker_is_gone_ends_without_a_word() -> None:
+    ours, theirs = wire.pair()
+    ours.close()
+    with theirs:
+        command = [*COMMAND, str(theirs.fileno())]
+        ended = subprocess.run(command, check=False, capture_output=True, pass_fds=[theirs.fileno()], timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, b"")

@@ -48,6 +48,17 @@ def test_an_empty_ledger_is_no_file(ledger: Ledger) -> None:
     assert not ledger.path.exists()
 
 
+def test_a_ledger_that_another_process_is_just_making_is_empty(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    sqlite3.connect(ledger.path).execute("PRAGMA journal_mode = WAL").connection.close()
+    assert ledger.known(ONE) == NOTHING_KNOWN
+    assert ledger.entries() == []
+    assert caplog.records == []
+    ledger.remember(ONE, {"c@x.example": OK})
+    assert ledger.known(ONE) == Known({"c@x.example": OK})
+
+
 def test_what_is_remembered_is_known_of_that_message_alone(ledger: Ledger) -> None:
     ledger.remember(ONE, {"c@x.example": OK, "d@x.example": NO}, ["copy@x.example"])
     assert ledger.known(ONE) == Known({"c@x.example": OK, "d@x.example": NO}, frozenset({"copy@x.example"}))
