@@ -1,13 +1,13 @@
 # Two commands need nothing but this file and a Debian machine: make demo, make test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz clean
+.PHONY: help demo test check bench bench-quick bench-limits fuzz clean
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SECONDS ?= 60
 
 help:  ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo:  ## Mail through a private Postfix, clamd, spamd and the filter; shows what became of it
 	@scripts/setup
@@ -22,9 +22,16 @@ check:  ## Lint, format and types, without the tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict contentfilter quarantine demo
 
-bench:  ## Throughput and memory, beside amavisd-new where it is installed
+bench:  ## Throughput, latency, processor time and memory, beside amavisd-new where it is installed; BENCH=options
 	@scripts/setup
-	@$(BIN)/python -m tests.bench.bench_throughput
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(BIN)/python -m tests.bench $(BENCH)
+
+bench-quick:  ## The same in about two minutes, roughly; nothing in docs is changed
+	@$(MAKE) bench BENCH='--quick --limit all $(BENCH)'
+
+bench-limits:  ## Large messages beside small ones, growth, memory, start, and what holds up the event loop
+	@$(MAKE) bench BENCH='--no-comparison --limit all $(BENCH)'
 
 fuzz:  ## Fuzz the MIME parser for SECONDS=60, guided by coverage; needs a wheel of atheris for this Python
 	@scripts/setup

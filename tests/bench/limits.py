@@ -1,0 +1,12 @@
+"""The benches beside the comparison, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+Bench = Callable[[Path, bool, Callable[[str], None]], dict[str, Any]]
+"""Takes a directory to work in, whether to be quick, and where to tell how far it is. The result has "markdown"."""
+
+BENCHES: Final[dict[str, Bench]] = {}
