@@ -59,7 +59,7 @@ def main(
     tune: bool,
     output: Path | None,
 ) -> None:
-    """Measure, and write a table, the figures and pictures. What docs/bench has stored is compared with, in any case."""
+    """Measure, and write a table, the figures and pictures. Whatever is measured is compared with docs/bench."""
     whole = not (profiles or sets or sides or quick or rounds or seconds)
     output = output or (STORED if whole else SCRATCH)
     base = _QUICK if quick else Effort()

@@ -2,8 +2,8 @@
 
 Like smtp-source it opens a connection for each message and waits for each reply before it says more. It differs in
 that messages and their recipients may change from one to the next, and in how it may be paced: as fast as so many
-sessions go (a closed loop), or at fixed moments whatever became of the messages before (an open loop). There a message's
-time counts from the moment at which it was due, so that what waits for a slow server is not left out.
+sessions go (a closed loop), or at fixed moments whatever became of the messages before (an open loop). There the time
+of a message counts from the moment at which it was due, so that what waits for a slow server is not left out.
 
     python -m tests.bench.driver < plan.json
 """
@@ -99,7 +99,7 @@ class _Conversation(asyncio.Protocol):
             self._wanted, self._next = following
         elif not self._done.done():
             self._done.set_result(None)
-            self._transport.close()  # type: ignore[attr-defined]
+            self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._fail(f"connection lost: {error}")
@@ -107,7 +107,7 @@ class _Conversation(asyncio.Protocol):
     def _fail(self, reason: str) -> None:
         if not self._done.done():
             self._done.set_exception(FailedError(reason))
-        self._transport.close()  # type: ignore[attr-defined]
+        self._transport.close()
 
 
 class _Question(asyncio.Protocol):

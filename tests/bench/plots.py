@@ -6,15 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib as mpl
+from matplotlib.figure import Figure
 
-mpl.use("Agg")
-
-from matplotlib import pyplot as plt  # noqa: E402 - only once it is known that there is no screen
-
-from tests.bench.comparison import Figures  # noqa: E402
-from tests.bench.profiles import profile  # noqa: E402
-from tests.bench.sides import DIRECT, OURS, SPAMD, THEIRS, Scanners  # noqa: E402
+from tests.bench.comparison import Figures
+from tests.bench.profiles import profile
+from tests.bench.sides import DIRECT, OURS, SPAMD, THEIRS, Scanners
 
 _COLOURS: Final = {OURS: "#1b6ca8", THEIRS: "#b5651d", SPAMD: "#999999", DIRECT: "#999999"}
 
@@ -24,12 +20,11 @@ def throughput(figures: Sequence[Figures], file: Path) -> None:
     kinds = [one for one in Scanners if any(each.scanners == one.value for each in figures)]
     if not kinds:
         return
-    figure, axes = plt.subplots(len(kinds), 1, figsize=(9, 3.1 * len(kinds)), squeeze=False)
+    figure = Figure(figsize=(9, 3.1 * len(kinds)), layout="tight")
+    axes = figure.subplots(len(kinds), 1, squeeze=False)
     for (axis,), scanners in zip(axes, kinds, strict=True):
         _bars(axis, scanners, [one for one in figures if one.scanners == scanners.value])
-    figure.tight_layout()
     figure.savefig(file, dpi=110)
-    plt.close(figure)
 
 
 def _bars(axis: Any, scanners: Scanners, figures: Sequence[Figures]) -> None:
@@ -55,7 +50,8 @@ def growth(curves: Sequence[dict[str, Any]], file: Path) -> None:
     if not curves:
         return
     rows = (len(curves) + 1) // 2
-    figure, axes = plt.subplots(rows, 2, figsize=(10, 3.6 * rows), squeeze=False)
+    figure = Figure(figsize=(10, 3.6 * rows), layout="tight")
+    axes = figure.subplots(rows, 2, squeeze=False)
     flat = [axis for row in axes for axis in row]
     for axis, curve in zip(flat, curves, strict=False):
         numbers = [point["number"] for point in curve["points"]]
@@ -69,6 +65,4 @@ def growth(curves: Sequence[dict[str, Any]], file: Path) -> None:
         axis.legend(fontsize=7)
     for axis in flat[len(curves) :]:
         axis.set_visible(False)
-    figure.tight_layout()
     figure.savefig(file, dpi=110)
-    plt.close(figure)

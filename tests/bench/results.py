@@ -99,9 +99,7 @@ def _row(
     *,
     spread: bool = False,
 ) -> list[str]:
-    cells = [title]
-    for one in (ours, theirs):
-        cells.append(_cell(one, quantity, form, divisor, spread=spread))
+    cells = [title, *(_cell(one, quantity, form, divisor, spread=spread) for one in (ours, theirs))]
     if ours and theirs and getattr(theirs, quantity):
         cells.append(f"{getattr(ours, quantity) / getattr(theirs, quantity):.2f}")
     else:

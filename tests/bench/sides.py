@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
@@ -66,11 +66,16 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What runs. scanners: the process ids of the daemons beside the filters; sink: the port of the next hop."""
+    """What runs. scanners: the process ids of the daemons beside the filters; sink: the port of the next hop.
+
+    clamd, spamd: their addresses, "" where they are not asked.
+    """
 
     sides: tuple[Side, ...]
     scanners: dict[str, int] = field(default_factory=dict)
     sink: int = 0
+    clamd: str = ""
+    spamd: str = ""
 
     def side(self, name: str) -> Side:
         """The one of this name. Raises KeyError."""
@@ -130,12 +135,13 @@ def staged(
             spamd = stack.enter_context(_BusySpamd(directory / "spamd", options="use_bayes 0"))
             daemons["spamd"] = _pid(spamd)
         sink, daemons["smtp-sink"] = stack.enter_context(next_hop(directory))
+        stage = Stage((), daemons, sink, clamd.address if clamd else "", spamd.address if spamd else "")
         sides = []
         if OURS in names:
             ours = Filter(
                 directory / OURS,
                 next_hop_port=sink,
-                settings=_settings(clamd, spamd, numbers.workers) | (settings or {}),
+                settings=filter_settings(stage, numbers.workers) | (settings or {}),
             )
             stack.enter_context(ours)
             sides.append(Side(OURS, ours.port, roots=(ours.pid,), log=ours.log))
@@ -153,7 +159,7 @@ def staged(
             sides.append(Side(DIRECT, sink, roots=(daemons["smtp-sink"],)))
         if SPAMD in names and spamd:
             sides.append(Side(SPAMD, path=spamd.address.removeprefix("unix:"), roots=(daemons["spamd"],)))
-        yield Stage(tuple(sides), daemons, sink)
+        yield replace(stage, sides=tuple(sides))
 
 
 @contextlib.contextmanager
@@ -177,12 +183,13 @@ def _pid(program: Clamd | Spamd) -> int:
     return daemon.pid
 
 
-def _settings(clamd: Clamd | None, spamd: Spamd | None, workers: int) -> dict[str, Any]:
+def filter_settings(stage: Stage, workers: int) -> dict[str, Any]:
+    """The tables of our configuration, for the scanners of this stage."""
     subject_tag = {"spam_subject_tag2": "***SPAM*** "}
     return {
         "workers": workers,
-        "clamav": {"socket": clamd.address} if clamd else {"enabled": False},
-        "spamassassin": {"address": spamd.address} if spamd else {"enabled": False},
+        "clamav": {"socket": stage.clamd} if stage.clamd else {"enabled": False},
+        "spamassassin": {"address": stage.spamd} if stage.spamd else {"enabled": False},
         "policy": {
             "default": {"kill_level": 9999.0, **subject_tag},
             **{address: {"tag_level": -999.0} for address in STRICT},
