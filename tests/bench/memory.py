@@ -28,7 +28,7 @@ def concurrent(directory: Path, quick: bool, tell: Callable[[str], None]) -> dic
     size = len(large.content)
     letter = saved(large, directory / "ten-megabytes")
     rows: list[list[str]] = []
-    points = []
+    points: list[dict[str, float]] = []
     with staged(Scanners.CLAMD, directory / "concurrent", (OURS,)) as stage:
         side = stage.side(OURS)
         _small(side, directory, 500)
