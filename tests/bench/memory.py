@@ -38,10 +38,11 @@ def concurrent(directory: Path, quick: bool, tell: Callable[[str], None]) -> dic
                 drive(Plan((letter,), side.port, sessions=number, count=number * (2 if quick else 3), seconds=120))
             kept = proportional_memory(side.roots) - before
             growth = memory.most - before
-            points.append({"number": number, "growth": growth, "kept": kept} | {"multiple": growth / number / size})
+            multiple = growth / number / size
+            points.append({"number": number, "growth": growth, "multiple": multiple, "kept": kept})
             tell(str(points[-1]))
             row = [f"{number}", f"{before / 1e6:.0f} MB", f"{growth / 1e6:.0f} MB"]
-            rows.append([*row, f"{growth / number / size:.2f}", f"{kept / 1e6:+.0f} MB"])
+            rows.append([*row, f"{multiple:.2f}", f"{kept / 1e6:+.0f} MB"])
     header = ["at once", "before", "growth", "of their size", "kept afterwards"]
     return {"points": points, "markdown": f"## Memory (PSS) with messages of 10 MB at once\n\n{table(header, rows)}"}
 
@@ -58,9 +59,9 @@ def endurance(directory: Path, quick: bool, tell: Callable[[str], None]) -> dict
         _small(side, directory, many - FEW)
         rate = (many - FEW) / (time.monotonic() - began)
         late = proportional_memory(side.roots)
-        detail = [{"name": one.name, "pid": one.pid, **memory_of(one.pid)} for one in family(side.roots)]
+        detail = [{"pid": one.pid, "parent": one.parent, **memory_of(one.pid)} for one in family(side.roots)]
     tell(f"{fresh / 1e6:.1f} MB at the start, {early / 1e6:.1f} after {FEW:,}, {late / 1e6:.1f} after {many:,}")
-    rows = [[each["name"], *(f"{each.get(kind, 0) / 1e6:.1f}" for kind in _KINDS)] for each in detail]
+    rows = [[_role(each, detail), *(f"{each.get(kind, 0) / 1e6:.1f}" for kind in _KINDS)] for each in detail]
     summary = (
         f"{fresh / 1e6:.1f} MB at the start, {early / 1e6:.1f} MB after {FEW:,} messages of 3 kB, {late / 1e6:.1f} MB"
         f" after {many:,} ({rate:.0f}/s)."
@@ -68,6 +69,15 @@ def endurance(directory: Path, quick: bool, tell: Callable[[str], None]) -> dict
     title = f"## Memory (PSS) of contentfilter over {many:,} messages"
     text = f"{title}\n\n{summary} By process at the end, in MB:\n\n{table(['process', *_KINDS], rows)}"
     return {"start": fresh, "few": early, "many": late, "count": many, "processes": detail, "markdown": text}
+
+
+def _role(process: dict[str, int], processes: list[dict[str, int]]) -> str:
+    """What a process of ours is for: who started it tells."""
+    parents = {one["pid"]: one["parent"] for one in processes}
+    depth, pid = 0, process["parent"]
+    while pid in parents:
+        depth, pid = depth + 1, parents[pid]
+    return ("supervisor", "worker", "nursery of helpers", "helper")[min(depth, 3)]
 
 
 def start(directory: Path, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
