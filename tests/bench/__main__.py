@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,7 @@ SCRATCH: Final = Path(__file__).parents[2] / "build" / "bench"
 
 _SIDES: Final = {"ours": OURS, "amavis": THEIRS, "direct": DIRECT, "spamd": SPAMD}
 _SCANNERS: Final = {"clamd": Scanners.CLAMD, "both": Scanners.BOTH, "none": Scanners.NONE}
-_QUICK: Final = Effort(rounds=2, seconds=1.0, steady=(1.5, 2.0))
+_QUICK: Final = Effort(rounds=1, seconds=1.0, steady=(1.0, 1.5), first=0.5)
 
 
 @click.command()
@@ -41,7 +42,7 @@ _QUICK: Final = Effort(rounds=2, seconds=1.0, steady=(1.5, 2.0))
 @click.option("--side", "sides", multiple=True, type=click.Choice([*_SIDES]), help="Only these.")
 @click.option("--rounds", type=click.IntRange(1), help="Rounds in turns.")
 @click.option("--seconds", type=click.FloatRange(0.1), help="Seconds of one side in one round.")
-@click.option("--quick", is_flag=True, help="Everything in about two minutes, roughly.")
+@click.option("--quick", is_flag=True, help="About two minutes, and rough.")
 @click.option("--comparison/--no-comparison", default=True, help="Compare the sides.")
 @click.option("--limit", "names", multiple=True, type=click.Choice(["all", *limits.BENCHES]), help="And these benches.")
 @click.option("--tune", is_flag=True, help="Try numbers of processes for both filters, and nothing else.")
@@ -63,7 +64,7 @@ def main(
     whole = not (profiles or sets or sides or quick or rounds or seconds)
     output = output or (STORED if whole else SCRATCH)
     base = _QUICK if quick else Effort()
-    effort = Effort(rounds or base.rounds, seconds or base.seconds, base.steady)
+    effort = replace(base, rounds=rounds or base.rounds, seconds=seconds or base.seconds)
     stored = Results.load(STORED)
     results = Results.load(output) or Results()
     results.conditions = conditions(

@@ -20,18 +20,21 @@ from tests.bench.sides import DIRECT, OURS, SPAMD, Scanners, Side, Stage
 from tests.bench.usage import cpu_seconds, proportional_memory
 
 _LOOK_EVERY: Final = 0.25
-_FIRST_SECONDS: Final = 1.0
 LEAST_SAMPLES: Final = 100
 """Messages at a fixed load, if the time for it allows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure. rounds and seconds: of throughput; steady: seconds at a fixed load, least and most."""
+    """How long to measure. rounds and seconds: of throughput; steady: seconds at a fixed load, least and most.
+
+    first: seconds that are not counted, in which caches fill and connections open.
+    """
 
     rounds: int = 3
-    seconds: float = 2.0
-    steady: tuple[float, float] = (3.0, 6.0)
+    seconds: float = 1.5
+    steady: tuple[float, float] = (2.5, 5.0)
+    first: float = 1.0
 
 
 @dataclass(slots=True)
@@ -111,7 +114,7 @@ class Comparison:
         results = {side: Figures(self._scanners.value, profile.name, side.name) for side in plans}
         parts: dict[Side, list[tuple[float, float, float]]] = {side: [] for side in plans}
         for side, plan in plans.items():
-            self._run(side, plan, _FIRST_SECONDS)  # caches fill, connections open; not counted
+            self._run(side, plan, self._effort.first)
         before = {side: _withheld(side) for side in plans}
         for _ in range(self._effort.rounds):
             for side, plan in plans.items():

@@ -23,7 +23,7 @@ _SPREAD_OUT: Final = 2.0
 
 def measure(directory: Path, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
     """With ClamAV and without."""
-    seconds = 4.0 if quick else 10.0
+    seconds = 4.0 if quick else 8.0
     small = saved(profile("text").letters[0], directory / "small")
     large = saved(Letter(Writer(5).blob(SIZE)), directory / "large")
     found = []

@@ -66,7 +66,7 @@ def measure(directory: Path, quick: bool, tell: Callable[[str], None]) -> dict[s
             numbers = (
                 curve.numbers[::2] + curve.numbers[-1:] * (len(curve.numbers) % 2 == 0) if quick else curve.numbers
             )
-            points = [_point(curve, number, side, directory, 0.5 if quick else 1.5) for number in numbers]
+            points = [_point(curve, number, side, directory, 0.5 if quick else 1.0) for number in numbers]
             one = _judged(curve, points)
             tell(f"{curve.title}: {one['verdict']}")
             found.append(one)

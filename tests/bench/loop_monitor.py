@@ -194,7 +194,7 @@ def _kinds() -> dict[str, tuple[Callable[[], tuple[Letter, ...]], int]]:
 def measure(directory: Path, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
     """Each kind of message for a few seconds, with ClamAV; the mix with SpamAssassin as well, which is slow."""
     found: dict[str, dict[str, Any]] = {}
-    seconds = 1.0 if quick else 3.0
+    seconds = 1.0 if quick else 2.0
     kinds = _kinds()
     with_spamd = {"the mix, both scanners": kinds["the mix"]}
     for scanners, asked in ((Scanners.CLAMD, kinds), (Scanners.BOTH, with_spamd)):
