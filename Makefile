@@ -24,7 +24,7 @@ check:  ## Lint, format and types, without the tests
 
 bench:  ## Throughput, latency, processor time and memory, beside amavisd-new where it is installed; BENCH=options
 	@scripts/setup
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(BIN)/python -c 'import matplotlib' 2>/dev/null || $(BIN)/pip install --quiet --editable '.[bench]'
 	@$(BIN)/python -m tests.bench $(BENCH)
 
 bench-quick:  ## The same in about two minutes, roughly; nothing in docs is changed
