@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -89,16 +89,8 @@ def _point(curve: Curve, number: int, side: Side, directory: Path, seconds: floa
 
 def _judged(curve: Curve, points: list[dict[str, float]]) -> dict[str, Any]:
     quantities = [name for name in points[0] if name not in ("number", "failed")]
-    watched = quantities[1:-1] if curve.clients else [_LATENCY]
-    slopes = {
-        (name, after["number"]): math.log(after[name] / before[name]) / math.log(after["number"] / before["number"])
-        for before, after in itertools.pairwise(points)
-        for name in watched
-        if before[name] > 0 < after[name]
-    }
-    (name, where), steepest = max(slopes.items(), key=lambda item: item[1])
-    word = "a knee" if steepest > KNEE else "no knee"
-    verdict = f"{word}; steepest: {name.partition(',')[0]} before {where:,} {curve.unit}, with the power {steepest:.2f}"
+    watched = quantities[:-1] if curve.clients else quantities
+    verdict = "; ".join(_steepest(name, curve, points) for name in watched)
     return {
         "title": curve.title,
         "unit": curve.unit,
@@ -106,6 +98,18 @@ def _judged(curve: Curve, points: list[dict[str, float]]) -> dict[str, Any]:
         "points": points,
         "verdict": verdict,
     }
+
+
+def _steepest(name: str, curve: Curve, points: Sequence[dict[str, float]]) -> str:
+    """Whether one quantity has a knee, and where it grows fastest."""
+    slopes = [
+        (math.log(after[name] / before[name]) / math.log(after["number"] / before["number"]), after["number"])
+        for before, after in itertools.pairwise(points)
+        if before[name] > 0 < after[name]
+    ]
+    steepest, where = max(slopes, default=(0.0, 0))
+    word = "a knee" if steepest > KNEE else "no knee"
+    return f"{name.partition(',')[0]}: {word}, steepest before {where:,} {curve.unit}, with the power {steepest:.2f}"
 
 
 def _markdown(curve: dict[str, Any]) -> str:

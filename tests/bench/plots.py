@@ -36,7 +36,7 @@ def _bars(axis: Any, scanners: Scanners, figures: Sequence[Figures]) -> None:
         rates = [of[name].rate if name in of else 0 for name in names]
         places = [place + (number - (len(sides) - 1) / 2) * width for place in range(len(names))]
         bars = axis.bar(places, rates, width * 0.95, label=side, color=_COLOURS[side])
-        axis.bar_label(bars, [f"{rate:.3g}" for rate in rates], fontsize=7)
+        axis.bar_label(bars, [f"{rate:.0f}" if rate >= 100 else f"{rate:.2g}" for rate in rates], fontsize=7)
     axis.set_yscale("log")
     axis.margins(y=0.2)
     axis.set_ylabel("messages a second")
