@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from demo.neighbours.clamd import Clamd
-from demo.neighbours.daemon import Daemon, find_program, free_port
+from demo.neighbours.daemon import Daemon, ask, find_program, free_port
 from demo.neighbours.filter import Filter
 from demo.neighbours.spamd import Spamd
 from tests.bench.amavis import CHILDREN, PROGRAM, Amavis
@@ -170,6 +170,7 @@ def next_hop(directory: Path) -> Iterator[tuple[int, int]]:
     sink = Daemon(
         [find_program("smtp-sink", "postfix"), *as_user, f"127.0.0.1:{port}", "1000"], directory / "smtp-sink.log"
     )
+    sink.wait_until(lambda: ask(("127.0.0.1", port), b"QUIT\r\n").startswith(b"220 "), 10)
     try:
         yield port, sink.pid
     finally:
