@@ -1,14 +1,14 @@
 # Two commands need nothing but this file and a Debian machine: make demo, make test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check audit bench fuzz fuzz-dialog soak clean
+.PHONY: help demo test check audit bench bench-quick bench-limits fuzz fuzz-dialog soak clean
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SECONDS ?= 60
 MINUTES ?= 10
 
 help:  ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo:  ## Mail through a private Postfix, clamd, spamd and the filter; shows what became of it
 	@scripts/setup
@@ -27,9 +27,16 @@ audit:  ## Are our dependencies what requirements.lock says, and is any of them 
 	@scripts/setup --dev
 	@scripts/audit
 
-bench:  ## Throughput and memory, beside amavisd-new where it is installed
+bench:  ## Throughput, latency, processor time and memory, beside amavisd-new where it is installed; BENCH=options
 	@scripts/setup
-	@$(BIN)/python -m tests.bench.bench_throughput
+	@$(BIN)/python -c 'import matplotlib' 2>/dev/null || $(BIN)/pip install --quiet --editable '.[bench]'
+	@$(BIN)/python -m tests.bench $(BENCH)
+
+bench-quick:  ## The same in about two minutes, roughly; nothing in docs is changed
+	@$(MAKE) bench BENCH='--quick $(BENCH)'
+
+bench-limits:  ## Large messages beside small ones, growth, memory, start, and what holds up the event loop
+	@$(MAKE) bench BENCH='--no-comparison --limit all $(BENCH)'
 
 fuzz:  ## Fuzz the MIME parser for SECONDS=60, guided by coverage; needs a wheel of atheris for this Python
 	@scripts/setup

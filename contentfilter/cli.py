@@ -65,7 +65,6 @@ def serve(path: Path | None) -> None:
     from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
     from contentfilter.daemon import StartError, Supervisor  # noqa: PLC0415
 
-    os.umask(0o027)
     file = configuration.path_in_use(path)
     reload: Callable[[], Config] = partial(worker.loaded, file)
     try:

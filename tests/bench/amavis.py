@@ -1,4 +1,8 @@
-"""A private amavisd-new as Debian configures it, four children, with the same clamd and without SpamAssassin."""
+"""A private amavisd-new as Debian configures it, with the same clamd and with SpamAssassin inside, as it is wanted.
+
+Where Debian leaves something open, or where its choice would put one side at a disadvantage, it is set here: no system
+log, no Berkeley DB, and for SpamAssassin the very rules, plugins and limits that spamd has.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,13 @@ from types import TracebackType
 from typing import Final
 
 from demo.neighbours.daemon import Daemon, ask, free_port
+from demo.neighbours.spamd import RULES
+from tests.bench.profiles import EAGER, STRICT
 
 PROGRAM: Final = "/usr/sbin/amavisd"
 USER: Final = "amavis"
 CHILDREN: Final = 4
+"""`python -m tests.bench --tune` shows what other numbers come to."""
 
 _DEBIAN: Final = (Path("/usr/share/amavis/conf.d"), Path("/etc/amavis/conf.d"))
 _CONFIGURATION: Final = r"""use strict;
@@ -38,24 +45,53 @@ $LOGFILE = "$MYHOME/amavis.log";
 $log_level = 0;
 $enable_db = 0;
 $enable_global_cache = 0;
-@bypass_virus_checks_maps = (0);
-@bypass_spam_checks_maps = (1);
-@av_scanners = (['ClamAV-clamd', \&ask_daemon, ["CONTSCAN {{}}\n", '{clamd}'],
-    qr/\bOK$/m, qr/\bFOUND$/m, qr/^.*?: (?!Infected Archive)(.*) FOUND$/m]);
 @av_scanners_backup = ();
+$sa_kill_level_deflt = 9999;
+@spam_tag_level_maps = ({{ map {{ ($_, -999) }} qw({tagged}) }}, \$sa_tag_level_deflt);
+@spam_tag2_level_maps = ({{ map {{ ($_, -998) }} qw({eager}) }}, \$sa_tag2_level_deflt);
+{scanners}
 1;
 """
+_CLAMD: Final = r"""@bypass_virus_checks_maps = (0);
+@av_scanners = (['ClamAV-clamd', \&ask_daemon, ["CONTSCAN {{}}\n", '{socket}'],
+    qr/\bOK$/m, qr/\bFOUND$/m, qr/^.*?: (?!Infected Archive)(.*) FOUND$/m]);
+"""
+_NO_CLAMD: Final = "@bypass_virus_checks_maps = (1);\n"
+_SPAMASSASSIN: Final = r"""@bypass_spam_checks_maps = (0);
+$sa_local_tests_only = 1;
+$sa_mail_body_size_limit = 512*1024;
+$sa_configpath = '{rules}';
+$sa_siteconfigpath = '{site}';
+"""
+_NO_SPAMASSASSIN: Final = "@bypass_spam_checks_maps = (1);\n"
 
 
 class Amavis:
-    """amavisd-new in a directory of its own. clamd_socket: the path of clamd's Unix socket. Raises StartError."""
+    """amavisd-new in a directory of its own. Raises StartError.
 
-    def __init__(self, directory: Path, *, next_hop_port: int, clamd_socket: str) -> None:
+    clamd_socket: the path of clamd's Unix socket, "" to scan for no viruses; spamassassin: the directory with the local
+    configuration of SpamAssassin, None to do without.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        next_hop_port: int,
+        clamd_socket: str = "",
+        spamassassin: Path | None = None,
+        children: int = CHILDREN,
+    ) -> None:
         self.port = free_port()
         self.pid = 0
         self._directory = directory
         self._next_hop_port = next_hop_port
-        self._clamd_socket = clamd_socket
+        self._scanners = _CLAMD.format(socket=clamd_socket) if clamd_socket else _NO_CLAMD
+        self._scanners += (
+            _SPAMASSASSIN.format(rules=RULES, site=spamassassin) if spamassassin is not None else _NO_SPAMASSASSIN
+        )
+        self._children = children
+        self.log = directory / "amavis.log"
         self._daemon: Daemon | None = None
 
     def __enter__(self) -> Amavis:
@@ -69,8 +105,10 @@ class Amavis:
                 user=USER,
                 port=self.port,
                 next_hop_port=self._next_hop_port,
-                children=CHILDREN,
-                clamd=self._clamd_socket,
+                children=self._children,
+                tagged=" ".join(STRICT + EAGER),
+                eager=" ".join(EAGER),
+                scanners=self._scanners,
             )
         )
         files = [file for directory in _DEBIAN for file in sorted(directory.glob("[0-9]*")) if "~" not in file.name]

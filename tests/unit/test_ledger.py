@@ -63,7 +63,7 @@ def test_what_is_remembered_is_known_of_that_message_alone(ledger: Ledger) -> No
     ledger.remember(ONE, {"c@x.example": OK, "d@x.example": NO}, ["copy@x.example"])
     assert ledger.known(ONE) == Known({"c@x.example": OK, "d@x.example": NO}, frozenset({"copy@x.example"}))
     assert [ledger.known(other) for other in OTHERS] == [NOTHING_KNOWN] * len(OTHERS)
-    assert ledger.path.stat().st_mode & 0o777 == 0o600
+    assert ledger.path.stat().st_mode & 0o777 == 0o640
 
 
 def test_addresses_that_are_no_text_come_back_as_they_were(ledger: Ledger) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from contentfilter.intake.data import Receiver
+from contentfilter.intake.holdings import Holding, Holdings
 from contentfilter.smtp_client import dot_stuffed
 from tests.end_of_data import END, SMUGGLED, fragments, lenient_message, one_message, with_full_line_ends
 
@@ -16,7 +17,7 @@ BEHIND = b"NOOP\r\n"
 
 def received(*pieces: bytes) -> tuple[bytes, bytes]:
     """What the intake takes for the message and for what stands behind it, of chunks cut like this."""
-    receiver = Receiver(Path("/nowhere"), 1 << 20, 1 << 20)
+    receiver = Receiver(Path("/nowhere"), 1 << 20, 1 << 20, Holding(Holdings(1 << 40, 1 << 40)))
     rest = b""
     for at, piece in enumerate(pieces):
         if piece and receiver.feed(piece):

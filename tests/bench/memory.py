@@ -1,0 +1,111 @@
+"""How much memory messages of 10 MB take at once, and whether any is lost over a hundred thousand small ones."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from demo.neighbours.filter import Filter
+from tests.bench.comparison import MemoryWatch
+from tests.bench.driver import Plan, drive, saved
+from tests.bench.profiles import profile
+from tests.bench.results import table
+from tests.bench.sides import OURS, Scanners, Side, staged
+from tests.bench.usage import family, memory_of, proportional_memory
+
+AT_ONCE: Final = (1, 2, 5, 10, 20)
+FEW, MANY = 1_000, 100_000
+_QUICK_MANY: Final = 5_000
+_KINDS: Final = ("Pss", "Private_Dirty", "Private_Clean", "Shared_Dirty", "Shared_Clean", "Pss_Shmem")
+
+
+def concurrent(directory: Path, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
+    """The growth while so many messages are in work, as a multiple of their size."""
+    large = profile("large").letters[0]
+    size = len(large.content)
+    letter = saved(large, directory / "ten-megabytes")
+    rows: list[list[str]] = []
+    points: list[dict[str, float]] = []
+    with staged(Scanners.CLAMD, directory / "concurrent", (OURS,)) as stage:
+        side = stage.side(OURS)
+        _small(side, directory, 500)
+        for number in AT_ONCE:
+            before = proportional_memory(side.roots)
+            with MemoryWatch(side.roots, 0.05) as memory:
+                drive(Plan((letter,), side.port, sessions=number, count=number * (2 if quick else 3), seconds=120))
+            kept = proportional_memory(side.roots) - before
+            growth = memory.most - before
+            multiple = growth / number / size
+            points.append({"number": number, "growth": growth, "multiple": multiple, "kept": kept})
+            tell(str(points[-1]))
+            row = [f"{number}", f"{before / 1e6:.0f} MB", f"{growth / 1e6:.0f} MB"]
+            rows.append([*row, f"{multiple:.2f}", f"{kept / 1e6:+.0f} MB"])
+    header = ["at once", "before", "growth", "of their size", "kept afterwards"]
+    return {"points": points, "markdown": f"## Memory (PSS) with messages of 10 MB at once\n\n{table(header, rows)}"}
+
+
+def endurance(directory: Path, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
+    """The memory after a thousand small messages and after a hundred thousand, process by process."""
+    many = _QUICK_MANY if quick else MANY
+    with staged(Scanners.NONE, directory / "endurance", (OURS,)) as stage:
+        side = stage.side(OURS)
+        fresh = proportional_memory(side.roots)
+        _small(side, directory, FEW)
+        early = proportional_memory(side.roots)
+        began = time.monotonic()
+        _small(side, directory, many - FEW)
+        rate = (many - FEW) / (time.monotonic() - began)
+        late = proportional_memory(side.roots)
+        detail = [{"pid": one.pid, "parent": one.parent, **memory_of(one.pid)} for one in family(side.roots)]
+    tell(f"{fresh / 1e6:.1f} MB at the start, {early / 1e6:.1f} after {FEW:,}, {late / 1e6:.1f} after {many:,}")
+    rows = [[_role(each, detail), *(f"{each.get(kind, 0) / 1e6:.1f}" for kind in _KINDS)] for each in detail]
+    summary = (
+        f"{fresh / 1e6:.1f} MB at the start, {early / 1e6:.1f} MB after {FEW:,} messages of 3 kB, {late / 1e6:.1f} MB"
+        f" after {many:,} ({rate:.0f}/s)."
+    )
+    title = f"## Memory (PSS) of contentfilter over {many:,} messages"
+    text = f"{title}\n\n{summary} By process at the end, in MB:\n\n{table(['process', *_KINDS], rows)}"
+    return {"start": fresh, "few": early, "many": late, "count": many, "processes": detail, "markdown": text}
+
+
+def _role(process: dict[str, int], processes: list[dict[str, int]]) -> str:
+    """What a process of ours is for: who started it tells."""
+    parents = {one["pid"]: one["parent"] for one in processes}
+    depth, pid = 0, process["parent"]
+    while pid in parents:
+        depth, pid = depth + 1, parents[pid]
+    return ("supervisor", "worker", "nursery of helpers", "helper")[min(depth, 3)]
+
+
+def start(directory: Path, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Seconds from the command to the first 250 for a message."""
+    letter = saved(profile("text").letters[0], directory / "first")
+    settings = {"clamav": {"enabled": False}, "spamassassin": {"enabled": False}}
+    taken = []
+    for number in range(3 if quick else 7):
+        # Scanners and next hop are there before it, as they are at a site.
+        with staged(Scanners.NONE, directory / f"start-{number}", ()) as stage:
+            began = time.monotonic()
+            with Filter(directory / f"filter-{number}", next_hop_port=stage.sink, settings=settings) as ours:
+                greeted = time.monotonic() - began
+                first = drive(Plan((letter,), ours.port, sessions=1, count=1, seconds=60))
+                if first.failed:
+                    raise RuntimeError(f"the first message was not taken: {first.failed[0]}; see {ours.log}")
+                taken.append((greeted, greeted + first.latencies[0]))
+    ready, served = (statistics.median(values) for values in zip(*taken, strict=True))
+    worst = max(one for _, one in taken)
+    text = (
+        f"{1000 * ready:.0f} ms to the first greeting, {1000 * served:.0f} ms to the first 250 for a message"
+        f" (at most {1000 * worst:.0f})"
+    )
+    tell(text)
+    title = f"## Start\n\nMedians of {len(taken)}, without the start of the driver: {text}."
+    return {"greeting": ready, "first": served, "worst": worst, "markdown": title}
+
+
+def _small(side: Side, directory: Path, count: int) -> None:
+    letter = saved(profile("text").letters[0], directory / "small")
+    drive(Plan((letter,), side.port, sessions=10, count=count, seconds=600))
