@@ -13,7 +13,8 @@ The journey of one message, as :mod:`contentfilter.pipeline` calls it:
     5  a verdict for each recipient   10  the log line          11  one reply per recipient
 
 The promise: 250 means safe elsewhere; unclear means 4xx; 5xx only where policy or the next hop says so; header fields
-never claim what did not happen; the body passes byte for byte; hostile input costs a bounded amount.
+never claim what did not happen; the body passes byte for byte; hostile input costs a bounded amount; twice rather than
+lost, and not even twice where a retry can be recognised.
 
 Words:
 
@@ -38,6 +39,10 @@ Words:
     shadow      what would have been done, logged and not done
     action      pass, discard, reject, defer
     unchecked   we could not look inside
+    attempt     one coming of a message; a retry is the next one, with the same bytes, sender and queue id
+    ledger      who is served already of a message that comes again, and which messages did us harm
+    poison      a message that did harm again and again, and is set apart
+    slot        the right of one message to be worked on; so many at a time
     release     to let a quarantined message go to those from whom it was withheld
 
 Followed: RFC 5321 (SMTP), 2033 (LMTP), 2920 (PIPELINING), 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8), 3461 (DSN),
