@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from contentfilter.decision import OnFailure
 from contentfilter.domains import LocalDomains
@@ -170,8 +171,12 @@ async def journey(
     policies: Policies | None = None,
     history: History | None = None,
     own: Mapping[str, Policy] = MappingProxyType({}),
+    **intake: Any,
 ) -> AsyncIterator[Journey]:
-    """A journey for the time of the block. patience: seconds for each wait on the next hop; own: further policies."""
+    """A journey for the time of the block.
+
+    patience: seconds for each wait on the next hop; own: further policies; intake: settings of the door.
+    """
     quarantine = keeper or Quarantine(directory / "quarantine", f"sqlite:///{directory / 'index.sqlite'}")
     own_and_usual = {f"{name}@x.example": policy for name, policy in {**POLICIES, **own}.items()}
     policies = policies or policies_of(Policy(), own_and_usual)
@@ -192,7 +197,7 @@ async def journey(
         next_hop = NextHop(settings)
         routes = Routes(next_hop, lambda address: NextHop(replace(settings, address=address)))
         pipeline = Pipeline(site, policies, inspectors, routes, quarantine, box=box or Unopened(), history=history)
-        async with open_door(directory, pipeline.handle, admit=pipeline.admit, patience=5.0) as door:
+        async with open_door(directory, pipeline.handle, admit=pipeline.admit, patience=5.0, **intake) as door:
             yield Journey(door, hop, quarantine, next_hop)
         await pipeline.close()
         await routes.close()
