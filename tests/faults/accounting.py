@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from tests.fakes.next_hop import Transaction
+from tests.fakes.next_hop import Raw, Transaction
 from tests.faults.mail import Mail
 from tests.faults.sender import Delivery
 
@@ -53,20 +53,20 @@ class Finding:
         return f"[{self.cell}] {self.rcpt}: {self.problem}"
 
 
-def copies_of(mail: Mail, transactions: Iterable[Transaction], lost: Sequence[object]) -> Counter[str]:
-    """Copies that a next hop took. lost: scripted answers to the final dot that mean: taken, but nobody heard so."""
+def copies_of(mail: Mail, transactions: Iterable[Transaction], taking: Sequence[object] = ()) -> Counter[str]:
+    """Copies that a next hop took. taking: scripted answers to the final dot that hide that it did."""
     copies: Counter[str] = Counter()
     for one in transactions:
-        if (one.delivered or is_lost(one, lost)) and mail.mark in one.content and not is_report(one):
+        if is_taken(one, taking) and mail.mark in one.content and not is_report(one):
             copies.update(one.rcpt_tos)
     return copies
 
 
-def reports_on(mail: Mail, transactions: Iterable[Transaction], lost: Sequence[object]) -> Counter[str]:
+def reports_on(mail: Mail, transactions: Iterable[Transaction], taking: Sequence[object] = ()) -> Counter[str]:
     """Recipients whom reports of ours name that the next hop took."""
     named: Counter[str] = Counter()
     for one in transactions:
-        if (one.delivered or is_lost(one, lost)) and mail.mark in one.content and is_report(one):
+        if is_taken(one, taking) and mail.mark in one.content and is_report(one):
             named.update(rcpt for rcpt in mail.rcpts if f"Final-Recipient: rfc822; {rcpt}".encode() in one.content)
     return named
 
@@ -76,9 +76,11 @@ def is_report(transaction: Transaction) -> bool:
     return b"\r\nFinal-Recipient: " in transaction.content
 
 
-def is_lost(transaction: Transaction, lost: Sequence[object]) -> bool:
-    """Whether the next hop has taken it and did not get to say so."""
-    return transaction.complete and any(transaction.dot is step for step in lost)
+def is_taken(transaction: Transaction, taking: Sequence[object]) -> bool:
+    """Whether the next hop has the message: a whole 2xx was its answer, or one of these steps."""
+    if isinstance(transaction.dot, Raw) or not transaction.delivered:
+        return transaction.complete and any(transaction.dot is step for step in taking)
+    return True
 
 
 def judge(cell: str, delivery: Delivery, held: Holdings, excuses: Mapping[Reason, Counter[str]]) -> list[Finding]:

@@ -28,14 +28,16 @@ GARBAGE = b"\x00\xfe\xff what is this\r\n"
 
 @dataclass(frozen=True)
 class HopFault:
-    """What the next hop does instead of its normal answer. lost: at the final dot, it has taken the message.
+    """What the next hop does instead of its normal answer.
 
-    timed: it ends with our patience.
+    timed: it ends with our patience. taken: at the final dot, the next hop has the message, whatever it says; lost: and
+    what it says does not tell.
     """
 
     name: str
     step: Step
     timed: bool = False
+    taken: bool = False
     lost: bool = False
 
 
@@ -60,14 +62,14 @@ def hop_faults(stage: str) -> list[HopFault]:
         HopFault("421", Say("421 4.3.2 closing", close=True)),
     ]
     if stage == "body":
-        # Unasked, in the middle of what we send.
-        return [*unsaid[:3], *said]
+        # In the middle of what we send, to which no answer is due; so it has to be the last word.
+        return [*unsaid[:3], *(HopFault(one.name, Say(one.step, close=True)) for one in said if isinstance(one.step, str)), said[-1]]
     faults = [*unsaid, *said, HopFault("slow", Trickle(normal))]
     if stage == "dot":
-        taken = [HopFault(f"{one.name}, taken", one.step, one.timed, lost=True) for one in unsaid]
+        taken = [HopFault(f"{one.name}, taken", one.step, one.timed, taken=True, lost=True) for one in unsaid]
         taken += [
-            HopFault("said and closed", Say(normal, close=True)),
-            HopFault("said twice", Raw(f"{normal}\r\n{normal}\r\n".encode())),
+            HopFault("said and closed", Say(normal, close=True), taken=True),
+            HopFault("said twice", Raw(f"{normal}\r\n{normal}\r\n".encode()), taken=True),
         ]
         return [*faults, *taken]
     if stage == "DATA":
@@ -113,7 +115,8 @@ class Cell:
     def timed(self) -> bool:
         """Whether it ends with the patience of the filter, which therefore should be short."""
         return (
-            (self.hop is not None and self.hop[2].timed)
+            self.idle == "hang"
+            or (self.hop is not None and self.hop[2].timed)
             or (self.misdeed is not None and self.misdeed.kind == "hang")
             or (self.scanner is not None and self.scanner[1] in scanners.TIMED)
         )

@@ -97,7 +97,8 @@ class Attempt:
             self._settle(accepted, answer)
             return
         await self._hand_over(accepted)
-        await self._command("QUIT", "QUIT")
+        if self.misdeed is None or self.misdeed.kind != "half close":
+            await self._command("QUIT", "QUIT")
 
     async def _hand_over(self, accepted: Sequence[str]) -> None:
         content = self.mail.content.replace(b"\r\n.", b"\r\n..")

@@ -30,7 +30,10 @@ async def run_all(cells: list[Cell]) -> list[tuple[Cell, list[Delivery], list[Fi
         async with gate:
             try:
                 async with asyncio.timeout(60):
-                    return (cell, *await run(cell))
+                    import time; t=time.time()
+                    r= (cell, *await run(cell))
+                    print(f"{time.time()-t:.2f} {cell.name}")
+                    return r
             except Exception as error:
                 raise AssertionError(f"the cell could not be run: {cell.name}") from error
 

@@ -18,7 +18,7 @@ from quarantine.index import Query
 from quarantine.record import State
 from quarantine.store import Quarantine
 from tests.fakes.next_hop import Hold, Step
-from tests.faults.accounting import Finding, Holdings, Reason, copies_of, is_lost, is_report, judge, reports_on
+from tests.faults.accounting import Finding, Holdings, Reason, copies_of, judge, reports_on
 from tests.faults.cells import NORMAL, Cell
 from tests.faults.mail import MEMORY_THRESHOLD, OWN_POLICIES, Mail, Mix, mail_for
 from tests.faults.scanners import FakeClamd, FakeSpamd, Pause, Scanner
@@ -61,13 +61,13 @@ class World:
             while sum(one._client_closed for one in connections) < clients:
                 await asyncio.sleep(0.001)
 
-    def holdings(self, mail: Mail, lost: Sequence[object]) -> Holdings:
+    def holdings(self, mail: Mail, taking: Sequence[object]) -> Holdings:
         """Where the message is now."""
         transactions = self.journey.hop.transactions
         return Holdings(
-            copies_of(mail, transactions, lost),
+            copies_of(mail, transactions, taking),
             in_quarantine(self.journey.quarantine, mail),
-            reports_on(mail, transactions, lost),
+            reports_on(mail, transactions, taking),
         )
 
 
@@ -116,7 +116,7 @@ async def run(cell: Cell) -> tuple[list[Delivery], list[Finding]]:
             first = Delivery(mail_for(cell.mix), cell.lmtp)
             await place.retry(first)
             deliveries.append(first)
-        lost = await _arrange(cell, place)
+        taking = await _arrange(cell, place)
         delivery = Delivery(mail_for(cell.mix, large=cell.large), cell.lmtp)
         deliveries.append(delivery)
         if cell.hold:
@@ -130,22 +130,18 @@ async def run(cell: Cell) -> tuple[list[Delivery], list[Finding]]:
         await place.journey.door.empty()
         findings = []
         for one in deliveries:
-            held = place.holdings(one.mail, lost)
-            findings += judge(cell.name, one, held, _excuses(cell, place, one, held, lost))
+            held = place.holdings(one.mail, taking)
+            findings += judge(cell.name, one, held, _excuses(cell, place, one, taking))
         return deliveries, findings
 
 
 def _excuses(
-    cell: Cell, place: World, delivery: Delivery, held: Holdings, lost: Sequence[object]
+    cell: Cell, place: World, delivery: Delivery, taking: Sequence[object]
 ) -> dict[Reason, Counter[str]]:
     excuses: dict[Reason, Counter[str]] = {}
-    answer_lost: Counter[str] = Counter()
-    for one in place.journey.hop.transactions:
-        if is_lost(one, lost) and delivery.mail.mark in one.content:
-            answer_lost.update(
-                reports_on(delivery.mail, [one], lost) if is_report(one) else copies_of(delivery.mail, [one], lost)
-            )
-    excuses[Reason.ANSWER_LOST] = answer_lost
+    if cell.hop is not None and cell.hop[2].lost:
+        lost = [one for one in place.journey.hop.transactions if one.dot is cell.hop[2].step]
+        excuses[Reason.ANSWER_LOST] = copies_of(delivery.mail, lost, taking) + reports_on(delivery.mail, lost, taking)
     if cell.misdeed is not None and cell.misdeed.stage in ("answer", "between answers"):
         # Whoever had not heard yet when the sender left: the answers were written by then.
         heard = delivery.attempts[0].replies
@@ -154,7 +150,7 @@ def _excuses(
 
 
 async def _arrange(cell: Cell, place: World) -> list[object]:
-    """Prepare the fault. Gives the scripted answers of the next hop that mean: taken, but nobody heard so."""
+    """Prepare the fault. Gives the scripted answers of the next hop that hide that it took a message."""
     hop = place.journey.hop
     if cell.mix.refused:
         hop.script[f"RCPT:<{cell.mix.refused}@x.example>"] = ["451 4.3.0 not now"]
@@ -176,7 +172,7 @@ async def _arrange(cell: Cell, place: World) -> list[object]:
         return []
     normal = _normal(stage, hop.keywords)
     hop.script[stage] = [*([normal] * (visit - 1)), fault.step]
-    return [fault.step] if fault.lost else []
+    return [fault.step] if fault.taken else []
 
 
 def _normal(stage: str, keywords: Sequence[str]) -> Step:
