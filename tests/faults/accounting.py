@@ -130,8 +130,9 @@ class Tally:
     explained: Counter[Reason] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
-    def add(self, dimension: str, deliveries: Sequence[Delivery], findings: Iterable[Finding]) -> None:
-        """Count a cell."""
+    def add(self, dimension: str, deliveries: Sequence[Delivery], findings: Sequence[Finding]) -> list[str]:
+        """Count a cell. Gives what may not be."""
+        wrong = [str(one) for one in findings if one.reason is None]
         self.cells[dimension] += 1
         self.messages += len(deliveries)
         self.recipients += sum(len(one.mail.rcpts) for one in deliveries)
@@ -145,6 +146,7 @@ class Tally:
                 self.stuck += 1
             else:
                 self.unexplained += 1
+        return wrong
 
     def lines(self) -> list[str]:
         """The summary."""
@@ -156,6 +158,7 @@ class Tally:
             f"{self.stuck:6} not done when the fault was gone",
             *(f"{self.explained[reason]:6} duplicates: {reason.value}" for reason in Reason),
             f"{self.unexplained:6} duplicates without an explanation",
+            *([f"{self.waiting:6} duplicates that wait for the ledger"] if self.waiting else []),
             *(f"{count:6} {note}" for note, count in self.notes.items()),
         ]
 

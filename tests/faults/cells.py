@@ -63,7 +63,11 @@ def hop_faults(stage: str) -> list[HopFault]:
     ]
     if stage == "body":
         # In the middle of what we send, to which no answer is due; so it has to be the last word.
-        return [*unsaid[:3], *(HopFault(one.name, Say(one.step, close=True)) for one in said if isinstance(one.step, str)), said[-1]]
+        return [
+            *unsaid[:3],
+            *(HopFault(one.name, Say(one.step, close=True)) for one in said if isinstance(one.step, str)),
+            said[-1],
+        ]
     faults = [*unsaid, *said, HopFault("slow", Trickle(normal))]
     if stage == "dot":
         taken = [HopFault(f"{one.name}, taken", one.step, one.timed, taken=True, lost=True) for one in unsaid]

@@ -104,7 +104,8 @@ class Attempt:
         content = self.mail.content.replace(b"\r\n.", b"\r\n..")
         if self._is(stage="body"):
             await self._misbehave(content)
-        await self._client.send(content)
+        else:
+            await self._client.send(content)
         if self._is(stage="dot"):
             await self._misbehave(b".\r\n")
         else:
@@ -189,8 +190,6 @@ class Attempt:
                 for byte in data[-200:]:
                     await self._client.send(bytes([byte]))
                     await asyncio.sleep(0)
-                if self.misdeed.stage == "body":
-                    self.misdeed = None
             case kind:
                 raise AssertionError(kind)
 

@@ -20,7 +20,7 @@ from quarantine.store import Quarantine
 from tests.fakes.next_hop import Hold, Step
 from tests.faults.accounting import Finding, Holdings, Reason, copies_of, judge, reports_on
 from tests.faults.cells import NORMAL, Cell
-from tests.faults.mail import MEMORY_THRESHOLD, OWN_POLICIES, Mail, Mix, mail_for
+from tests.faults.mail import MEMORY_THRESHOLD, OWN_POLICIES, Mail, mail_for
 from tests.faults.scanners import FakeClamd, FakeSpamd, Pause, Scanner
 from tests.faults.sender import Attempt, Delivery, connecting
 from tests.journey import Journey, journey
@@ -123,7 +123,7 @@ async def run(cell: Cell) -> tuple[list[Delivery], list[Finding]]:
             await _leave_while_held(cell, place, delivery)
         else:
             await place.attempt(delivery, delivery.attempt(cell.misdeed))
-        _repair(cell, place)
+        _repair(place)
         if not cell.early:
             await place.journey.door.empty()
         await place.retry(delivery)
@@ -135,9 +135,7 @@ async def run(cell: Cell) -> tuple[list[Delivery], list[Finding]]:
         return deliveries, findings
 
 
-def _excuses(
-    cell: Cell, place: World, delivery: Delivery, taking: Sequence[object]
-) -> dict[Reason, Counter[str]]:
+def _excuses(cell: Cell, place: World, delivery: Delivery, taking: Sequence[object]) -> dict[Reason, Counter[str]]:
     excuses: dict[Reason, Counter[str]] = {}
     if cell.hop is not None and cell.hop[2].lost:
         lost = [one for one in place.journey.hop.transactions if one.dot is cell.hop[2].step]
@@ -203,12 +201,10 @@ async def _disturb(what: str, place: World) -> None:
             hop.script["greeting"] = ["421 4.3.2 starting"]
 
 
-def _repair(cell: Cell, place: World) -> None:
-    """The fault is gone. What was not reached is not waited for."""
+def _repair(place: World) -> None:
+    """The fault is gone."""
     place.clamd.come_back()
     place.spamd.come_back()
-    if cell.mix.refused or cell.hop is None or cell.hop[0] != "RSET":
-        return
 
 
 async def _leave_while_held(cell: Cell, place: World, delivery: Delivery) -> None:
@@ -243,8 +239,3 @@ def _hold(where: str, place: World) -> tuple[asyncio.Event, asyncio.Event]:
     hold = Hold(NORMAL[where])
     place.journey.hop.script[where] = [hold]
     return hold.reached, hold.go
-
-
-def mixes_make_their_groups(mix: Mix) -> Cell:
-    """A cell without a fault."""
-    return Cell("none", True, mix)
