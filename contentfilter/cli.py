@@ -22,6 +22,7 @@ from contentfilter import maillog
 from contentfilter.command import check_way, config_option, fail, json_option, load, print_json
 from contentfilter.commands.completion import completion, use_our_bash
 from contentfilter.commands.groups import lists_group, policy_group
+from contentfilter.commands.ledger import ledger_group
 from contentfilter.config import Config
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import ConfigError, FilterError
@@ -41,7 +42,7 @@ def cli() -> None:
     """A mail content filter behind Postfix."""
 
 
-for command in (policy_group, lists_group, completion):
+for command in (policy_group, lists_group, ledger_group, completion):
     cli.add_command(command)
 
 

@@ -58,5 +58,11 @@ class PolicyError(FilterError):
     reply = reply.POLICY_FAILED
 
 
+class LedgerError(FilterError):
+    """The ledger could not be read or written."""
+
+    reply = reply.STORAGE_FAILED
+
+
 class ConfigError(Exception):
     """A configuration that cannot be used. Its text names file, table and key, and what would be right."""

@@ -10,7 +10,7 @@ import logging
 import logging.handlers
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from contentfilter.envelope import Client, Envelope
@@ -129,6 +129,33 @@ def undecided(mail_id: str, envelope: Envelope, error: FilterError) -> None:
             safe(envelope.mail_from), recipients,
             safe(envelope.client.ident or "-"), error.reply, safe(str(error), 500), _cause(error),
         )  # fmt: skip
+
+
+def remembered(mail_id: str, envelope: Envelope, answered: Mapping[str, Reply]) -> None:
+    """A message came again, and some of its recipients were answered for at an earlier attempt."""
+    addresses = [one.address for one in envelope.recipients if one.address in answered]
+    for recipients in _recipients(addresses):
+        _log.info(
+            "(%s) Answered before, %s<%s> -> %s, Queue-ID: %s, reply: %s",
+            mail_id, _client(envelope.client), safe(envelope.mail_from), recipients,
+            safe(envelope.client.ident or "-"), safe(str(answered[addresses[0]])),
+        )  # fmt: skip
+
+
+def not_remembered(envelope: Envelope, error: FilterError) -> None:
+    """The ledger could not be written: a retry of this message may be served twice."""
+    _log.error(
+        "not remembered who has the message of <%s>, Queue-ID: %s: %s",
+        safe(envelope.mail_from), safe(envelope.client.ident or "-"), safe(str(error), 500),
+    )  # fmt: skip
+
+
+def isolated(mail_id: str, envelope: Envelope, count: int, harm: str) -> None:
+    """A message did harm again and again, and goes to quarantine without being looked at."""
+    _log.error(
+        "(%s) set apart as poison after %d failures (%s): <%s>, Queue-ID: %s",
+        mail_id, count, safe(harm), safe(envelope.mail_from), safe(envelope.client.ident or "-"),
+    )  # fmt: skip
 
 
 def step_failed(mail_id: str, doing: str, error: Exception) -> None:

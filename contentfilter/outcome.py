@@ -31,48 +31,41 @@ class Outcome:
 
 
 def must_wait(verdicts: Iterable[Verdict]) -> bool:
-    """Whether a door with a single reply has to defer the message as a whole, before anything is sent.
-
-    Sending to some and answering 4xx would have them served again at every retry.
-    """
+    """Whether a door with a single reply will have to say 4xx, which brings back those who are served as well."""
     return any(verdict.action is Action.DEFER for verdict in verdicts)
 
 
-def single_reply(outcomes: Sequence[Outcome]) -> tuple[Reply, tuple[Outcome, ...]]:
+def single_reply(outcomes: Sequence[Outcome], earlier: Sequence[Reply] = ()) -> tuple[Reply, tuple[Outcome, ...]]:
     """The one reply of an SMTP transaction, and the recipients whom we must then report as failed ourselves.
 
     One 4xx makes it 4xx. Only 5xx: the sender's server writes the report. 5xx beside 2xx: 250, and a report of ours.
+    earlier: the 2xx of those who were served at an earlier attempt.
     """
     replies = [outcome.reply for outcome in outcomes]
     waiting = [answer for answer in replies if answer.temporary]
     if waiting:
-        alike = len(waiting) == len(replies) and len(set(waiting)) == 1
+        alike = len(waiting) == len(replies) and len(set(waiting)) == 1 and not earlier
         return (waiting[0] if alike else reply.MIXED_DEFERRAL), ()
     refused = tuple(outcome for outcome in outcomes if outcome.refused)
-    if len(refused) == len(outcomes):
+    if len(refused) == len(outcomes) and not earlier:
         return replies[0], ()
     delivered = [outcome.reply for outcome in outcomes if _served(outcome)]
     kept = [answer for answer in replies if answer.positive]
-    return (delivered or kept)[0], refused
+    return (*delivered, *kept, *earlier)[0], refused
 
 
-def copy_is_void(outcomes: Sequence[Outcome], answer: Reply | None) -> bool:
-    """Whether everybody for whom a quarantine copy was kept will be tried again, so that each retry would add one.
+def as_told(outcomes: Sequence[Outcome], answer: Reply, *, remembered: bool) -> Sequence[Outcome]:
+    """What became of the recipients in the light of a single reply: one 4xx, and who is not served yet waits.
 
-    answer: the one reply of a door that has only one, which brings back all; None where each recipient has one.
+    remembered: whether those who are served will be known when the message comes again; otherwise only what was sent
+    stays done.
     """
-    kept_for = [outcome for outcome in outcomes if outcome.verdict.quarantine]
-    if answer is not None:
-        return bool(kept_for) and answer.temporary
-    return bool(kept_for) and all(outcome.reply.temporary for outcome in kept_for)
-
-
-def as_told(outcomes: Sequence[Outcome], answer: Reply) -> Sequence[Outcome]:
-    """What became of the recipients in the light of a single reply: one 4xx, and who is not served yet waits."""
     if not answer.temporary:
         return outcomes
     return [
-        Outcome(one.recipient, replace(one.verdict, quarantine=False), one.reply if _served(one) else answer)
+        one
+        if _served(one) or (remembered and one.reply.positive)
+        else Outcome(one.recipient, replace(one.verdict, quarantine=False), answer)
         for one in outcomes
     ]
 

@@ -4,6 +4,7 @@ The numbers are those of the package docstring. What is decided is decided in :m
 known of the message is found by the inspectors; this module only says what comes after what, and who pays when a step
 fails:
 
+- what was served at an earlier attempt stays served: the ledger answers for it;
 - before anything was sent, a failure defers the message for everybody;
 - a quarantine copy or a group that fails takes only its own recipients with it;
 - nothing after the last delivery can turn a delivered recipient into an undelivered one.
@@ -14,34 +15,36 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol as Interface
 
 from contentfilter import maillog, reply
 from contentfilter.case import Case, Copy
-from contentfilter.decision import Evidence, OnFailure, abridged, decide, wants
+from contentfilter.copies import Copies, Keeper
+from contentfilter.decision import Evidence, OnFailure, abridged, decide, is_local, wants
 from contentfilter.delivery import Delivery
-from contentfilter.delivery_report import failure_report
 from contentfilter.domains import LocalDomains
-from contentfilter.envelope import Envelope, Protocol, Recipient
-from contentfilter.errors import FilterError, QuarantineError
+from contentfilter.envelope import Envelope, Protocol
+from contentfilter.errors import FilterError
 from contentfilter.fields import hops, own_marks
 from contentfilter.finding import Finding, Kind, RuleAction
 from contentfilter.inspectors import Inspector, Subject
+from contentfilter.ledger import Known
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
 from contentfilter.mime import Limits, Tree, parse
 from contentfilter.notice import notices
 from contentfilter.notifier import Notifier
-from contentfilter.outcome import Outcome, as_told, copy_is_void, must_wait, single_reply
+from contentfilter.outcome import Outcome, as_told, must_wait, single_reply
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
+from contentfilter.refused import Refused
 from contentfilter.reply import Reply
+from contentfilter.retries import Attempt, Forgetful, Memory
 from contentfilter.routes import Way
 from contentfilter.unpack.unpacked import Unpacked
 from contentfilter.verdict import Action, Category, Verdict
-from quarantine.record import Record, State, Withheld
 
 PARSE_IN_THREAD = 262_144
 """Bytes from which a message is taken apart in a thread: about the size where it costs the loop a millisecond."""
@@ -49,17 +52,8 @@ PARSE_IN_THREAD = 262_144
 DECIDE_IN_THREAD = 1000
 """Findings times policies from which verdicts are made in a thread; two milliseconds."""
 
-
-class Keeper(Interface):
-    """What the journey needs of the quarantine. Both calls block; they run in a thread."""
-
-    def keep(self, record: Record, message: Message) -> None:
-        """Return when the copy is safe on disk. Raises QuarantineError."""
-        ...
-
-    def withdraw(self, mail_id: str) -> None:
-        """Undo keep: the sender was told to try again after all. Raises QuarantineError."""
-        ...
+POISON = "poison"
+"""Who reports a message that is set apart because it did harm again and again."""
 
 
 class Chronicle(Interface):
@@ -83,7 +77,7 @@ class Site:
     """Who and what we are.
 
     inspect_timeout, send_timeout: seconds for all inspectors, and for all groups; on_failure: by inspector;
-    recipient_delimiter: Postfix's, "" for none.
+    recipient_delimiter: Postfix's, "" for none; poison_after: harms after which a message is set apart, 0 for never.
     """
 
     hostname: str
@@ -95,6 +89,7 @@ class Site:
     mime_limits: Limits
     on_failure: Mapping[str, OnFailure]
     recipient_delimiter: str = "+"
+    poison_after: int = 3
 
 
 class Pipeline:
@@ -110,14 +105,16 @@ class Pipeline:
         *,
         box: Opening,
         history: Chronicle | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._site = site
         self._policies = policies
         self._inspectors = tuple(inspectors)
-        self._next_hop = next_hop
         self._delivery = Delivery(next_hop, site.hostname, site.recipient_delimiter)
         self._notifier = Notifier(next_hop)
-        self._quarantine = quarantine
+        self._copies = Copies(quarantine)
+        self._refused = Refused(next_hop, self._copies.keep, site.hostname)
+        self._memory = memory or Forgetful()
         self._box = box
         self._history = history
 
@@ -125,26 +122,70 @@ class Pipeline:
         """The journey. One reply per recipient for LMTP, exactly one for SMTP."""
         began = time.monotonic()
         mail_id = new_id()
+        attempt = await self._memory.attempt(envelope, message)
+        waiting = attempt.open
+        if len(waiting.recipients) < len(envelope.recipients):
+            maillog.remembered(mail_id, envelope, attempt.answered)
+            if not waiting.recipients:
+                return _answers(attempt, ())
         try:
-            case = await self.judge(mail_id, envelope, message)  # 1 to 5
+            case = await self._case(mail_id, waiting, message, attempt)  # 1 to 5
         except FilterError as error:
-            maillog.undecided(mail_id, envelope, error)
+            maillog.undecided(mail_id, waiting, error)
             raise
-        case.opened.close()
+        replies: list[Reply | None] = [None] * len(waiting.recipients)
         try:
-            outcomes = await self._carry_out(case)  # 6 to 8
-            answers = await self._answer(case, outcomes)  # 9 and 11
+            await self._carry_out(case, attempt, replies)  # 6 to 8
+            answers, told = await self._answer(case, attempt, replies)  # 9 and 11
         except asyncio.CancelledError:
-            # Cut off before anybody was answered: all of it comes again, and the copy with it.
-            if any(verdict.quarantine for verdict in case.verdicts):
-                await asyncio.shield(self._withdraw(case))
+            await asyncio.shield(self._cut_off(case, attempt, replies))
             raise
-        told = outcomes if envelope.protocol is Protocol.LMTP else as_told(outcomes, answers[0])
         self._notify(case, told)  # 9
         maillog.judged(_facts(case), told, round((time.monotonic() - began) * 1000))  # 10
         if self._history is not None:
             self._history.note(case, told)
         return answers
+
+    async def _case(self, mail_id: str, envelope: Envelope, message: Message, attempt: Attempt) -> Case:
+        """The message judged, or set apart because judging it did harm again and again. Nothing opened stays open."""
+        known = attempt.known
+        if not known.strikes:
+            case = await self._judge_on_trial(mail_id, envelope, message, attempt)
+        elif 0 < self._site.poison_after <= known.strikes:
+            maillog.isolated(mail_id, envelope, known.strikes, known.harm)
+            case = await self._isolated(mail_id, envelope, message, known)
+        else:
+            async with self._memory.alone():
+                case = await self._judge_on_trial(mail_id, envelope, message, attempt)
+            await self._memory.absolve(mail_id, attempt)
+        case.opened.close()
+        return case
+
+    async def _judge_on_trial(self, mail_id: str, envelope: Envelope, message: Message, attempt: Attempt) -> Case:
+        """Judge; a fault of ours counts against the message, one of the machine does not."""
+        try:
+            return await self.judge(mail_id, envelope, message)
+        except (FilterError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            maillog.unforeseen(mail_id, "judging")
+            await self._memory.strike(mail_id, attempt, f"unforeseen error: {type(error).__name__}")
+            raise FilterError(f"unforeseen error: {type(error).__name__}") from error
+
+    async def _isolated(self, mail_id: str, envelope: Envelope, message: Message, known: Known) -> Case:
+        """A case of which nobody looked at the message: withheld from everybody, and kept."""
+        effective = await self._policies.of_all(envelope)
+        why = f"the filter failed {known.strikes} times over this message, at last by: {known.harm}"
+        evidence = Evidence((Finding(Kind.UNCHECKED, POISON, why),), len(message))
+        verdict = Verdict(
+            Category.UNCHECKED, Action.DISCARD, quarantine=True, reply=reply.QUARANTINED, reasons=(f"poison: {why}",)
+        )
+        at_home = [
+            is_local(one.policy, by_domain=self._site.local.has(recipient.address))
+            for one, recipient in zip(effective, envelope.recipients, strict=True)
+        ]
+        verdicts = tuple(replace(verdict, local=local) for local in at_home)
+        return Case(mail_id, envelope, message, parse(b""), evidence, effective, verdicts)
 
     def _notify(self, case: Case, told: Sequence[Outcome]) -> None:
         """What is wrong with a notice changes no reply: who is served would be served again."""
@@ -243,31 +284,23 @@ class Pipeline:
         maillog.inspector_failed(subject.mail_id, inspector.name, problem)
         return (Finding(Kind.FAILURE, inspector.name, problem),)
 
-    async def _carry_out(self, case: Case) -> list[Outcome]:
-        """Keep, group, send. The outcomes stand in the order of the recipients."""
-        if case.envelope.protocol is not Protocol.LMTP and must_wait(case.verdicts):
-            return [
-                Outcome(recipient, verdict, _own_deferral(verdict) or reply.MIXED_DEFERRAL)
-                for recipient, verdict in case.recipients
-            ]
-        failed = await self._keep(case)  # 6
-        replies: list[Reply | None] = [
-            failed if verdict.quarantine and failed else verdict.reply for verdict in case.verdicts
-        ]
-        await self._send_all(case, replies)  # 7 and 8
-        return [
-            Outcome(recipient, verdict, answer or reply.MIXED_DEFERRAL)
-            for (recipient, verdict), answer in zip(case.recipients, replies, strict=True)
-        ]
+    async def _carry_out(self, case: Case, attempt: Attempt, replies: list[Reply | None]) -> None:
+        """Keep, group, send. Puts in the reply of each recipient as it is known."""
+        plan = _Splitting(self._memory, attempt, case.envelope.protocol)
+        if must_wait(case.verdicts) and not await plan.may_split():
+            replies[:] = [_own_deferral(verdict) or reply.MIXED_DEFERRAL for verdict in case.verdicts]
+            return
+        failed = await self._copies.keep_withheld(case)  # 6
+        replies[:] = [failed if verdict.quarantine and failed else verdict.reply for verdict in case.verdicts]
+        await self._send_all(case, plan, replies)  # 7 and 8
 
-    async def _send_all(self, case: Case, replies: list[Reply | None]) -> None:
+    async def _send_all(self, case: Case, plan: _Splitting, replies: list[Reply | None]) -> None:
         """Send to each group and put its replies in. Whom nobody could be asked about keeps none."""
         deadline = time.monotonic() + self._site.send_timeout
-        one_reply = case.envelope.protocol is not Protocol.LMTP
         served: dict[str, Reply] = {}
         groups = case.groups(replies)
         for copy, members in groups.items():
-            if one_reply and any(one is not None and one.temporary for one in replies):
+            if _some_wait(replies, sent=True) and not await plan.may_split():
                 return  # the whole message will come again: nobody else is served twice
             if time.monotonic() >= deadline:
                 maillog.too_late(case.mail_id, replies.count(None))
@@ -275,14 +308,27 @@ class Pipeline:
             answers = await self._send(case, copy, members, served, deadline)
             for index, answer in zip(members, answers, strict=True):
                 replies[index] = answer
-        if one_reply and any(one is None or one.temporary for one in replies):
-            return
-        copied: set[str] = set()
+        if not _some_wait(replies) or await plan.may_split():
+            await self._add(case, plan.attempt, groups, replies, deadline)
+
+    async def _add(
+        self,
+        case: Case,
+        attempt: Attempt,
+        groups: Mapping[Copy, Sequence[int]],
+        replies: Sequence[Reply | None],
+        deadline: float,
+    ) -> None:
+        """Send what rules add with BCC to groups of which somebody is served."""
+        copied = set(attempt.known.additions)
         for copy, members in groups.items():
             bcc = [address for address in copy.bcc if address not in copied]
             if bcc and any(_positive(replies[index]) for index in members):
                 await self._delivery.add(case, copy, bcc, deadline)
                 copied.update(bcc)
+        fresh = copied - attempt.known.additions
+        if fresh and _some_wait(replies):
+            await self._memory.remember(attempt, {}, sorted(fresh))
 
     async def _send(
         self, case: Case, copy: Copy, members: Sequence[int], served: dict[str, Reply], deadline: float
@@ -294,121 +340,76 @@ class Pipeline:
             maillog.unforeseen(case.mail_id, "sending")
             return [reply.INTERNAL] * len(members)
 
-    async def _keep(self, case: Case) -> Reply | None:
-        """The reply for those whose copy could not be kept, None if all is safe."""
-        kept_for = [(recipient, verdict) for recipient, verdict in case.recipients if verdict.quarantine]
-        if not kept_for:
-            return None
-        try:
-            await self._store(case, case.mail_id, kept_for)
-        except QuarantineError as error:
-            maillog.step_failed(case.mail_id, "keeping a quarantine copy", error)
-            return error.reply
-        return None
+    async def _answer(
+        self, case: Case, attempt: Attempt, replies: Sequence[Reply | None]
+    ) -> tuple[tuple[Reply, ...], Sequence[Outcome]]:
+        """What the client is told, and what became of each recipient in the light of that."""
+        outcomes = _outcomes(case, replies)
+        if case.envelope.protocol is Protocol.LMTP:
+            await self._copies.withdraw(case, outcomes)
+            return _answers(attempt, outcomes), outcomes
+        earlier = tuple(attempt.answered.values())
+        answer, refused = single_reply(outcomes, earlier)
+        if refused and not await self._refused.account_for(case, refused):
+            answer = reply.MIXED_DEFERRAL
+        remembered = answer.temporary and await self._remember(attempt, outcomes)
+        told = as_told(outcomes, answer, remembered=remembered)
+        await self._copies.withdraw(case, told)
+        return (answer,), told
 
-    async def _store(self, case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verdict]]) -> None:
-        def keep() -> None:
-            self._quarantine.keep(_record(case, item_id, recipients), case.message)
+    async def _remember(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> bool:
+        """Whether those who are served are known when they come again."""
+        served = {one.recipient.address: one.reply for one in outcomes if one.reply.positive}
+        return bool(served) and await self._memory.remember(attempt, served)
 
-        await asyncio.to_thread(keep)
+    async def _cut_off(self, case: Case, attempt: Attempt, replies: Sequence[Reply | None]) -> None:
+        """We have to end before anybody was answered: all of them come again, also those who are served."""
+        outcomes = _outcomes(case, replies)
+        remembered = await self._remember(attempt, outcomes)
+        await self._copies.withdraw(case, as_told(outcomes, reply.MIXED_DEFERRAL, remembered=remembered))
 
-    async def _answer(self, case: Case, outcomes: Sequence[Outcome]) -> tuple[Reply, ...]:
-        answer = None
-        if case.envelope.protocol is not Protocol.LMTP:
-            answer, refused = single_reply(outcomes)
-            if refused and not await self._account_for(case, refused):
-                answer = reply.MIXED_DEFERRAL
-        if copy_is_void(outcomes, answer):
-            await self._withdraw(case)
-        return tuple(outcome.reply for outcome in outcomes) if answer is None else (answer,)
 
-    async def _withdraw(self, case: Case) -> None:
-        try:
-            await asyncio.to_thread(self._quarantine.withdraw, case.mail_id)
-        except QuarantineError as error:
-            maillog.step_failed(case.mail_id, "withdrawing a quarantine copy", error)
+class _Splitting:
+    """Whether one reply may leave some recipients served and others waiting: if the ledger can tell them apart."""
 
-    async def _account_for(self, case: Case, refused: Sequence[Outcome]) -> bool:
-        """Report recipients that a 250 would hide: to the sender, else in quarantine. False if neither worked."""
-        if not case.envelope.mail_from:
-            return await self._keep_refused(case, refused, "the sender is null")
-        wanting = [outcome for outcome in refused if outcome.recipient.wants_failure_report]
-        if not wanting:
-            return True
-        answer = await self._report(case, wanting)
-        if answer.positive:
-            maillog.reported(case.mail_id, case.envelope.mail_from, _addresses(wanting))
-            return True
-        return await self._keep_refused(case, wanting, f"the report was answered {answer}")
+    def __init__(self, memory: Memory, attempt: Attempt, protocol: Protocol) -> None:
+        self.attempt = attempt
+        self._memory = memory
+        self._may = True if protocol is Protocol.LMTP else None
 
-    async def _report(self, case: Case, refused: Sequence[Outcome]) -> Reply:
-        sender = Recipient(case.envelope.mail_from)
-        envelope = Envelope("", (sender,), smtputf8=case.envelope.smtputf8, body="8BITMIME")
-        try:
-            report = failure_report(
-                case.envelope,
-                [(outcome.recipient, outcome.reply) for outcome in refused],
-                case.message,
-                hostname=self._site.hostname,
-                mail_id=case.mail_id,
-                subject=case.text("subject"),
-                with_body=all(outcome.verdict.category < Category.UNCHECKED for outcome in refused),
-            )
-            (answer,) = await self._next_hop.send(envelope, (sender,), lambda: iter((report,)), len(report))
-        except Exception:
-            # Others are served: they would be served again.
-            maillog.unforeseen(case.mail_id, "reporting to the sender")
-            return reply.INTERNAL
-        return answer
+    async def may_split(self) -> bool:
+        """Asked only when it comes to that: it costs a write."""
+        if self._may is None:
+            self._may = await self._memory.remember(self.attempt, {})
+        return self._may
 
-    async def _keep_refused(self, case: Case, refused: Sequence[Outcome], why: str) -> bool:
-        mail_id = case.mail_id
-        # A copy of what was to pass waits for nobody; now somebody does wait.
-        unkept = [(one.recipient, one.verdict) for one in refused if one.waits_for_nobody]
-        if unkept:
-            mail_id = new_id()
-            try:
-                await self._store(case, mail_id, unkept)
-            except QuarantineError as error:
-                maillog.step_failed(case.mail_id, "keeping what cannot be reported", error)
-                return False
-        maillog.unreported(case.mail_id, _addresses(refused), why, mail_id)
-        return True
+
+def _outcomes(case: Case, replies: Sequence[Reply | None]) -> list[Outcome]:
+    """In the order of the recipients; who has no reply yet comes again."""
+    return [
+        Outcome(recipient, verdict, answer or reply.MIXED_DEFERRAL)
+        for (recipient, verdict), answer in zip(case.recipients, replies, strict=True)
+    ]
+
+
+def _answers(attempt: Attempt, outcomes: Sequence[Outcome]) -> tuple[Reply, ...]:
+    """The reply for each recipient of the attempt, be it an earlier one; a single one if all have been answered."""
+    earlier = attempt.answered
+    if attempt.envelope.protocol is not Protocol.LMTP:
+        return (next(iter(earlier.values())),)
+    fresh = iter(outcomes)
+    return tuple(
+        earlier[one.address] if one.address in earlier else next(fresh).reply for one in attempt.envelope.recipients
+    )
+
+
+def _some_wait(replies: Sequence[Reply | None], *, sent: bool = False) -> bool:
+    """Whether some recipients will come again. sent: of those that have a reply yet."""
+    return any(one.temporary if one is not None else not sent for one in replies)
 
 
 def _facts(case: Case) -> maillog.Facts:
     return maillog.Facts(case.mail_id, case.envelope, case.text("message-id"), len(case.message))
-
-
-def _record(case: Case, item_id: str, recipients: Sequence[tuple[Recipient, Verdict]]) -> Record:
-    """What the quarantine keeps. A recipient to whom the message also passes has nothing left to be released."""
-    effective = dict(zip(case.envelope.recipients, case.effective, strict=True))
-    withheld = tuple(
-        Withheld(
-            recipient,
-            verdict.category,
-            verdict.action,
-            verdict.reasons,
-            State.DELIVERED if verdict.action is Action.PASS and item_id == case.mail_id else State.PENDING,
-            next_hop=verdict.route.next_hop,
-            quarantine=verdict.quarantine,
-            score=verdict.score,
-            local=verdict.local,
-            effective=effective[recipient],
-        )
-        for recipient, verdict in recipients
-    )
-    return Record.of(
-        item_id,
-        case.envelope,
-        case.message,
-        withheld,
-        findings=case.evidence.findings,
-        on_failure=case.evidence.on_failure,
-        score=case.score,
-        subject=case.text("subject"),
-        message_id=case.text("message-id"),
-    )
 
 
 def _positive(answer: Reply | None) -> bool:
@@ -417,10 +418,6 @@ def _positive(answer: Reply | None) -> bool:
 
 def _own_deferral(verdict: Verdict) -> Reply | None:
     return verdict.reply if verdict.action is Action.DEFER else None
-
-
-def _addresses(outcomes: Sequence[Outcome]) -> list[str]:
-    return [outcome.recipient.address for outcome in outcomes]
 
 
 def _spam_users(policies: Sequence[Policy]) -> tuple[str, ...]:

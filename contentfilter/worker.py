@@ -14,6 +14,7 @@ from pathlib import Path
 import uvloop
 
 from contentfilter import config as configuration
+from contentfilter import ledger, turns
 from contentfilter.config import Config
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import ConfigError, InspectorError, PolicyError
@@ -26,6 +27,8 @@ from contentfilter.inspectors.rules import RulesInspector
 from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.intake.listener import Listener
 from contentfilter.intake.settings import IntakeSettings
+from contentfilter.intake.smtp import Service
+from contentfilter.ledger import Ledger
 from contentfilter.mime import Limits
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Pipeline, Site
@@ -35,7 +38,9 @@ from contentfilter.policy.database import PolicyDatabase
 from contentfilter.policy.lookup import Policies, PolicySource, Ways
 from contentfilter.policy.sql import SqlSource
 from contentfilter.policy.toml import TomlSource
+from contentfilter.retries import Memory, Retries
 from contentfilter.routes import Routes
+from contentfilter.turns import Turns
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
 from quarantine.store import Quarantine
@@ -59,8 +64,10 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     box = box_for(config)
     with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
         await box.start()
-    pipeline = pipeline_for(config, routes, box, history_for(config))
-    listener = Listener(pipeline.handle, intake_settings(config), admit=pipeline.admit)
+    retries = retries_for(config)
+    pipeline = pipeline_for(config, routes, box, history_for(config), retries)
+    service = Service(pipeline.handle, pipeline.admit, retries.turn, retries.unheard)
+    listener = Listener(service, intake_settings(config))
     named = zip(sockets, config.listen.addresses, strict=True)
     serving = [asyncio.create_task(listener.serve(sock, name)) for sock, name in named]
     os.write(ready, b"r")
@@ -71,14 +78,35 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     await pipeline.close()
     await box.close()
     await routes.close()
+    retries.close()
 
 
-def pipeline_for(config: Config, routes: Routes, box: Box, history: History | None = None) -> Pipeline:
-    """The journey, with everybody who has a part in it. history: None where messages are only looked at."""
-    quarantine = Quarantine(config.quarantine.directory, config.quarantine.database)
+def pipeline_for(
+    config: Config, routes: Routes, box: Box, history: History | None = None, memory: Memory | None = None
+) -> Pipeline:
+    """The journey, with everybody who has a part in it. history, memory: None where messages are only looked at."""
     return Pipeline(
-        site_for(config), policies_for(config), inspectors_for(config), routes, quarantine, box=box, history=history
+        site_for(config),
+        policies_for(config),
+        inspectors_for(config),
+        routes,
+        Quarantine(config.quarantine.directory, config.quarantine.database),
+        box=box,
+        history=history,
+        memory=memory,
     )
+
+
+def retries_for(config: Config) -> Retries:
+    """Who already has what comes again."""
+    site = site_for(config)
+    patience = site.inspect_timeout + site.send_timeout
+    return Retries(ledger_for(config), Turns(config.state_directory / turns.FILE, patience))
+
+
+def ledger_for(config: Config) -> Ledger:
+    """Where that is written down."""
+    return Ledger(config.state_directory / ledger.FILE, keep=config.ledger.keep_days * ledger.DAY)
 
 
 def history_for(config: Config) -> History | None:
@@ -128,6 +156,7 @@ def site_for(config: Config) -> Site:
         ),
         on_failure={"clamd": config.clamav.on_failure, "spamd": config.spamassassin.on_failure},
         recipient_delimiter=config.domains.recipient_delimiter,
+        poison_after=config.ledger.poison_after,
     )
 
 

@@ -8,8 +8,8 @@ finds, or a row without a file, which it removes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contentfilter.errors import QuarantineError
@@ -71,13 +71,19 @@ class Quarantine:
                     self._index.remove([record.id])  # an error at commit does not say whether it took place
                 raise
 
-    def withdraw(self, mail_id: str) -> None:
-        """Undo keep, because the sender was told to try again after all. An unknown id is no error.
+    def withdraw(self, mail_id: str, keeping: Collection[str] = ()) -> None:
+        """Undo keep, but for these addresses: the others were told to come again after all. An unknown id is no error.
 
         Raises QuarantineError.
         """
         with contextlib.suppress(UnknownIdError):
-            self.delete(mail_id)
+            if not keeping:
+                self.delete(mail_id)
+                return
+            with self.lock(mail_id) as item:
+                record = item.record()
+                staying = tuple(one for one in record.withheld if one.recipient.address in keeping)
+                self.update(item, replace(record, withheld=staying))
 
     def delete(self, mail_id: str) -> None:
         """Delete an item for good: the files, then the row. Raises UnknownIdError, ItemBusyError, QuarantineError."""

@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from contentfilter import reply
 from contentfilter.envelope import Envelope, Protocol
-from contentfilter.intake import Admission, Handler, IntakeSettings, Listener, Unheard
+from contentfilter.intake import Handler, IntakeSettings, Listener, Service
 from contentfilter.message import Message
 from contentfilter.reply import Reply
 
@@ -158,12 +158,11 @@ async def open_door(
     directory: Path,
     handler: Handler,
     *,
-    unheard: Unheard | None = None,
-    admit: Admission | None = None,
     patience: float = 0.0,
+    service: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
 ) -> AsyncIterator[Door]:
-    """A door that is open for the time of the block. patience: seconds to drain it in the end.
+    """A door that is open for the time of the block. patience: seconds to drain it in the end; service: the rest of it.
 
     Its listeners are called "tcp" and "unix".
     """
@@ -171,7 +170,7 @@ async def open_door(
     tcp, unix = listening(path)
     spool = settings.pop("spool_directory", directory)
     limits = IntakeSettings(hostname="filter.example", spool_directory=spool, **settings)
-    listener = Listener(handler, limits, unheard, admit=admit)
+    listener = Listener(Service(handler, **service), limits)
     serving = [asyncio.create_task(listener.serve(sock, name)) for sock, name in ((tcp, "tcp"), (unix, "unix"))]
     try:
         yield Door(listener, tcp.getsockname()[1], path, serving)

@@ -19,12 +19,15 @@ from contentfilter.errors import InspectorError
 from contentfilter.finding import Finding, Kind
 from contentfilter.history import History
 from contentfilter.inspectors import Inspector, Subject
+from contentfilter.ledger import Ledger
 from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Opening, Pipeline, Site
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
+from contentfilter.retries import Retries
 from contentfilter.routes import Routes
+from contentfilter.turns import Turns
 from contentfilter.unpack.unpacked import NOTHING, Unpacked
 from contentfilter.verdict import Action
 from quarantine.index import Query
@@ -105,6 +108,10 @@ class Journey:
     hop: FakeNextHop
     quarantine: Quarantine
     next_hop: NextHop
+    ledger: Ledger
+    turns: Turns
+    ident: str = "ABC123"
+    """The queue id that XFORWARD tells, "" for none: what tells a retry from a new message."""
 
     async def lmtp(self, *rcpts: str, mail_from: str = SENDER, content: bytes = MESSAGE) -> list[str]:
         """Send as LMTP; one reply per recipient."""
@@ -117,18 +124,28 @@ class Journey:
     async def _transact(
         self, hello: str, rcpts: Sequence[str], mail_from: str, content: bytes, answers: int
     ) -> list[str]:
-        client: Client
-        async with await self.door.greeted() as client:
-            early = await client.say(
-                f"{hello} mx.example",
-                "XFORWARD NAME=mail.y.example ADDR=192.0.2.7 IDENT=ABC123",
-                f"MAIL FROM:<{mail_from}>",
-                *(f"RCPT TO:{_path(rcpt)}" for rcpt in rcpts),
-                "DATA",
-            )
-            assert [answer[0] for answer in early] == ["2"] * (3 + len(rcpts)) + ["3"], early
-            await client.send(content + b".\r\n")
-            return await client.replies(answers)
+        client = await self.begin(hello, rcpts, mail_from, content)
+        async with client:
+            replies = await client.replies(answers)
+            await client.say("QUIT")  # so that the door knows that the replies were heard
+            return replies
+
+    async def begin(
+        self, hello: str, rcpts: Sequence[str], mail_from: str = SENDER, content: bytes = MESSAGE
+    ) -> Client:
+        """A client that has sent a message to its end, and reads what comes next."""
+        client = await self.door.greeted()
+        xforward = f"XFORWARD NAME=mail.y.example ADDR=192.0.2.7{f' IDENT={self.ident}' if self.ident else ''}"
+        early = await client.say(
+            f"{hello} mx.example",
+            xforward,
+            f"MAIL FROM:<{mail_from}>",
+            *(f"RCPT TO:{_path(rcpt)}" for rcpt in rcpts),
+            "DATA",
+        )
+        assert [answer[0] for answer in early] == ["2"] * (3 + len(rcpts)) + ["3"], early
+        await client.send(content + b".\r\n")
+        return client
 
     def delivered(self) -> set[str]:
         """Local parts of those who got the message, each as often as once; a second copy fails the test."""
@@ -196,9 +213,16 @@ async def journey(
         )
         next_hop = NextHop(settings)
         routes = Routes(next_hop, lambda address: NextHop(replace(settings, address=address)))
-        pipeline = Pipeline(site, policies, inspectors, routes, quarantine, box=box or Unopened(), history=history)
-        async with open_door(directory, pipeline.handle, admit=pipeline.admit, patience=5.0, **intake) as door:
-            yield Journey(door, hop, quarantine, next_hop)
+        ledger = Ledger(directory / "ledger.sqlite")
+        turns = Turns(directory / "in-work.lock", 20.0)
+        retries = Retries(ledger, turns)
+        pipeline = Pipeline(
+            site, policies, inspectors, routes, quarantine, box=box or Unopened(), history=history, memory=retries
+        )
+        service = {"admit": pipeline.admit, "turn": retries.turn, "unheard": retries.unheard}
+        async with open_door(directory, pipeline.handle, service=service, patience=5.0, **intake) as door:
+            yield Journey(door, hop, quarantine, next_hop, ledger, turns)
         await pipeline.close()
         await routes.close()
+        retries.close()
     quarantine.close()

@@ -203,6 +203,17 @@ class History(Table):
     )
 
 
+class Ledger(Table):
+    """What is known of messages that come again: ledger.sqlite below state_directory."""
+
+    keep_days: float = Field(default=5.0, gt=0, le=36500, description="days; Postfix's maximal_queue_lifetime at least")
+    poison_after: int = Field(
+        default=3,
+        ge=0,
+        description="crashes and timeouts over one message, then it goes to quarantine unseen; 0: never",
+    )
+
+
 class Header(Table):
     """Which of the bad-header tests are made."""
 
@@ -287,6 +298,7 @@ class Config(Table):
     bank: Mapping[BankName, BankTable] = Field(default={}, description="settings by the way mail comes")
     quarantine: Quarantine = Quarantine()
     history: History = History()
+    ledger: Ledger = Ledger()
     log: Log = Log()
 
     _file_of: dict[str, str] = PrivateAttr(default_factory=dict)

@@ -2,6 +2,6 @@
 
 from contentfilter.intake.listener import Listener
 from contentfilter.intake.settings import IntakeSettings
-from contentfilter.intake.smtp import Admission, Handler, Unheard
+from contentfilter.intake.smtp import Admission, Handler, Service, Turn, Unheard
 
-__all__ = ["Admission", "Handler", "IntakeSettings", "Listener", "Unheard"]
+__all__ = ["Admission", "Handler", "IntakeSettings", "Listener", "Service", "Turn", "Unheard"]

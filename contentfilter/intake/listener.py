@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from contentfilter import reply
 from contentfilter.intake.settings import IntakeSettings, Network
-from contentfilter.intake.smtp import LINGER, Admission, Connection, Handler, Unheard
+from contentfilter.intake.smtp import LINGER, Connection, Service
 from contentfilter.reply import Reply
 
 log = logging.getLogger("contentfilter.intake")
@@ -30,24 +30,11 @@ _CUT_GRACE = LINGER + 1.0
 
 
 class Listener:
-    """Accepts on any number of sockets, TCP and Unix, and serves each connection with handler.
+    """Accepts on any number of sockets, TCP and Unix, and offers the service to each connection."""
 
-    unheard is called, where given, when a client was gone before it heard how its message fared; admit is asked about
-    each recipient of a message whose size is declared.
-    """
-
-    def __init__(
-        self,
-        handler: Handler,
-        settings: IntakeSettings,
-        unheard: Unheard | None = None,
-        *,
-        admit: Admission | None = None,
-    ) -> None:
-        self._handler = handler
-        self._admit = admit
+    def __init__(self, service: Service, settings: IntakeSettings) -> None:
+        self._service = service
         self._settings = settings
-        self._unheard = unheard
         self._connections: set[Connection] = set()
         self._arrivals: set[asyncio.Task[None]] = set()
         self._sockets: dict[socket.socket, str] = {}
@@ -105,13 +92,11 @@ class Listener:
 
         def connection() -> Connection:
             return Connection(
-                self._handler,
+                self._service,
                 self._settings,
                 self._connections,
                 peer_address=peer,
                 listener=listener,
-                admit=self._admit,
-                unheard=self._unheard,
                 refusal=refusal,
             )
 

@@ -15,6 +15,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
 import aiosmtpd.smtp
 
@@ -35,8 +37,15 @@ Handler = Callable[[Envelope, Message], Awaitable[Sequence[Reply]]]
 Admission = Callable[[Envelope, int], Awaitable[Reply | None]]
 """Asked about the last recipient of an envelope and the size in bytes that MAIL has declared: a refusal, or None."""
 
-Unheard = Callable[[Envelope, Message, Sequence[Reply]], Awaitable[None]]
-"""Called when the client had closed its side by the time we answered, so that it may not have heard these replies."""
+Turn = Callable[[Envelope, Message], AbstractAsyncContextManager[None]]
+"""Held while a message is handled and answered. Entering it may take its time, and may raise FilterError."""
+
+Unheard = Callable[[Envelope, str, Sequence[Reply]], Awaitable[None]]
+"""Called when the client may not have heard these replies about the message with this digest (SHA-256, in hex).
+
+That is when its side was closed by the time we answered, and when the session ends without another command: a client
+that is alive has one, and be it QUIT.
+"""
 
 log = logging.getLogger("contentfilter.intake")
 
@@ -50,23 +59,34 @@ LINGER = 5.0
 """Seconds that a client has to take our last words before the connection is cut."""
 
 
+def _at_any_time(_envelope: Envelope, _message: Message) -> AbstractAsyncContextManager[None]:
+    return contextlib.nullcontext()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is done with messages. handle is asked about each; the rest is for who cares."""
+
+    handle: Handler
+    admit: Admission | None = None
+    turn: Turn = _at_any_time
+    unheard: Unheard | None = None
+
+
 class Connection(aiosmtpd.smtp.SMTP):
     """One connection. It puts itself into register while it lives.
 
-    admit: asked about each recipient of a message whose size is declared; listener: our own address;
-    refusal: greet with this reply and close, for clients that may not come in.
+    listener: our own address; refusal: greet with this reply and close, for clients that may not come in.
     """
 
     def __init__(
         self,
-        handler: Handler,
+        service: Service,
         settings: IntakeSettings,
         register: set[Connection],
         *,
         peer_address: str = "",
         listener: str = "",
-        admit: Admission | None = None,
-        unheard: Unheard | None = None,
         refusal: Reply | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -82,12 +102,10 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._timeout_handle = None
         self._timeout_duration = settings.command_timeout
         self._handler_coroutine = None
-        self._deliver = handler
-        self._unheard = unheard
+        self._service = service
         self._settings = settings
         self._register = register
         self._refusal = refusal
-        self._admit = admit
         self._dialog = Dialog(settings, peer_address, listener)
         self._name = peer_address or "unix"
         self._refusals = Refusals(settings, self._name)
@@ -95,6 +113,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._draining = False
         self._client_closed = False
         self._leaving = False
+        self._unconfirmed: tuple[Envelope, str, Sequence[Reply]] | None = None
 
     # What the event loop tells us.
 
@@ -175,6 +194,7 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     async def _end(self) -> None:
         self._close()
+        await self._report_unheard()
         try:
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
@@ -230,15 +250,16 @@ class Connection(aiosmtpd.smtp.SMTP):
         if self._leaving:
             # It came as we hung up. A message must not be taken after the client was told that it was not.
             raise ClientGone("too late")
+        self._unconfirmed = None
         return line
 
     async def _admission(self) -> Reply:
         """What the recipient that was just named gets: some accept no message of the size that was declared."""
         size = self._dialog.declared_size
-        if self._admit is None or not size:
+        if self._service.admit is None or not size:
             return reply.RECIPIENT_OK
         try:
-            refusal = await self._admit(self._dialog.envelope(), size)
+            refusal = await self._service.admit(self._dialog.envelope(), size)
         except FilterError as error:
             log.warning("%s: recipient answered with %s: %s", self._name, error.reply, error)
             refusal = error.reply
@@ -276,15 +297,27 @@ class Connection(aiosmtpd.smtp.SMTP):
     async def _hand_over(self, wire: Wire, message: Message) -> None:
         envelope = self._dialog.envelope()
         self._rest()
+        try:
+            async with self._service.turn(envelope, message):
+                await self._handle(wire, envelope, message)
+        except FilterError as error:
+            log.warning("%s: message answered with %s: %s", self._name, error.reply, error)
+            await self._conclude(wire, [error.reply] * self._dialog.answers)
+
+    async def _handle(self, wire: Wire, envelope: Envelope, message: Message) -> None:
         replies = await self._outcome(envelope, message)
         self._reset_timeout(self._settings.command_timeout)
         self._refusals.forgive()
+        if self._service.unheard is not None:
+            self._unconfirmed = envelope, message.digest, replies
         try:
             await self._conclude(wire, replies)
             await wire.flush()
-        finally:
-            if self._client_closed:
-                await self._report_unheard(envelope, message, replies)
+        except ClientGone:
+            await self._report_unheard()
+            raise
+        if self._client_closed:
+            await self._report_unheard()
 
     def _rest(self) -> None:
         """No timeout while we are the one who is waited for: the handler has its own deadlines."""
@@ -299,7 +332,7 @@ class Connection(aiosmtpd.smtp.SMTP):
     async def _outcome(self, envelope: Envelope, message: Message) -> Sequence[Reply]:
         wanted = self._dialog.answers
         try:
-            replies = await self._deliver(envelope, message)
+            replies = await self._service.handle(envelope, message)
         except FilterError as error:
             log.warning("%s: message answered with %s: %s", self._name, error.reply, error)
             return [error.reply] * wanted
@@ -316,11 +349,14 @@ class Connection(aiosmtpd.smtp.SMTP):
             return [reply.INTERNAL] * wanted
         return replies
 
-    async def _report_unheard(self, envelope: Envelope, message: Message, replies: Sequence[Reply]) -> None:
-        log.warning("%s: client was gone before it heard %s", self._name, "; ".join(sorted({str(r) for r in replies})))
-        if self._unheard is None:
+    async def _report_unheard(self) -> None:
+        if self._service.unheard is None or self._unconfirmed is None:
             return
+        envelope, digest, replies = self._unconfirmed
+        self._unconfirmed = None
+        said = "; ".join(sorted({str(one) for one in replies}))
+        log.info("%s: client may not have heard %s", self._name, said)
         try:
-            await self._unheard(envelope, message, replies)
+            await self._service.unheard(envelope, digest, replies)
         except Exception:
             log.exception("%s: could not note that the client was gone", self._name)

@@ -126,7 +126,6 @@ class Tally:
     lost: int = 0
     stuck: int = 0
     unexplained: int = 0
-    waiting: int = 0
     explained: Counter[Reason] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
@@ -158,7 +157,6 @@ class Tally:
             f"{self.stuck:6} not done when the fault was gone",
             *(f"{self.explained[reason]:6} duplicates: {reason.value}" for reason in Reason),
             f"{self.unexplained:6} duplicates without an explanation",
-            *([f"{self.waiting:6} duplicates that wait for the ledger"] if self.waiting else []),
             *(f"{count:6} {note}" for note, count in self.notes.items()),
         ]
 

@@ -13,8 +13,7 @@ from tests.faults.accounting import Finding, Holdings, Reason, Tally, judge
 from tests.faults.cells import MAKERS, MIX, MIXES, Cell
 from tests.faults.mail import Mix, mail_for
 from tests.faults.sender import Delivery
-from tests.faults.waiting import waits
-from tests.faults.world import HAS_LEDGER, run, world
+from tests.faults.world import run, world
 
 AT_ONCE = 12
 """Cells that run at the same time: most of a cell is waiting."""
@@ -46,9 +45,7 @@ async def run_all(cells: list[Cell]) -> list[tuple[Cell, list[Delivery], list[Fi
 async def test_everybody_has_it_exactly_once(dimension: str, lmtp: bool, mix: Mix, tally: Tally) -> None:
     wrong = []
     for cell, deliveries, findings in await run_all(list(MAKERS[dimension](lmtp, mix))):
-        waiting = [] if HAS_LEDGER else [one for one in findings if waits(cell, one)]
-        tally.waiting += len(waiting)
-        wrong += tally.add(cell.dimension, deliveries, [one for one in findings if one not in waiting])
+        wrong += tally.add(cell.dimension, deliveries, findings)
     assert not wrong, "\n".join(wrong)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -29,7 +28,6 @@ MOST_ATTEMPTS = 8
 SHORT = 0.4
 """Seconds of the filter's patience where the fault is that nothing comes."""
 LONG = 20.0
-HAS_LEDGER = "ledger" in inspect.signature(journey).parameters
 
 
 @dataclass

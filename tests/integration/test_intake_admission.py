@@ -37,7 +37,7 @@ async def test_who_is_refused_is_not_served(tmp_path: Path, together: bool, capl
         *(f"RCPT TO:<{one}@x.example>" for one in RCPTS),
         "DATA",
     ]
-    async with open_door(tmp_path, keeper, admit=picky) as door, await door.greeted() as client:
+    async with open_door(tmp_path, keeper, service={"admit": picky}) as door, await door.greeted() as client:
         said = await client.say(*lines) if together else [(await client.say(line))[0] for line in lines]
         assert [answer[:9] for answer in said[2:]] == [
             *("250 2.1.5", "552 5.3.4", "451 4.3.5", "451 4.3.0", "250 2.1.5"),
@@ -53,12 +53,12 @@ async def test_who_is_refused_is_not_served(tmp_path: Path, together: bool, capl
 
 
 async def test_a_message_whose_recipients_are_all_refused_has_none(tmp_path: Path) -> None:
-    async with open_door(tmp_path, Keeper(), admit=picky) as door, await door.greeted() as client:
+    async with open_door(tmp_path, Keeper(), service={"admit": picky}) as door, await door.greeted() as client:
         said = await client.say("EHLO a", MAIL, "RCPT TO:<large@x.example>", "DATA", "RSET")
         assert [answer[:9] for answer in said[2:]] == ["552 5.3.4", "503 5.5.1", "250 2.0.0"]
 
 
 async def test_without_a_declared_size_nobody_is_asked(tmp_path: Path) -> None:
-    async with open_door(tmp_path, Keeper(), admit=picky) as door, await door.greeted() as client:
+    async with open_door(tmp_path, Keeper(), service={"admit": picky}) as door, await door.greeted() as client:
         said = await client.say("EHLO a", "MAIL FROM:<a@y.example>", "RCPT TO:<large@x.example>")
         assert said[2][:9] == "250 2.1.5"

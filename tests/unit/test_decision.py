@@ -13,7 +13,7 @@ from contentfilter.decision import decide as decide_effective
 from contentfilter.envelope import Recipient
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.message import Replacement
-from contentfilter.outcome import Outcome, as_told, copy_is_void, must_wait, single_reply
+from contentfilter.outcome import Outcome, as_told, must_wait, single_reply
 from contentfilter.policy.entry import Effective, Entry
 from contentfilter.policy.lists import Effect, ListEntry
 from contentfilter.policy.settings import Policy
@@ -415,33 +415,36 @@ def test_one_reply_for_all(given: list[tuple[Verdict, Reply]], answer: Reply, re
     assert [all_outcomes.index(outcome) for outcome in refused] == reported
 
 
+@pytest.mark.parametrize("remembered", [False, True])
+def test_one_4xx_makes_all_wait_but_those_who_are_served(remembered: bool) -> None:
+    given = outcomes((PASS, OK), (WITH_COPY, reply.QUARANTINED), (REJECT, reply.REJECTED_SPAM), (PASS, NO))
+    assert as_told(given, OK, remembered=remembered) == given
+    sent, kept, *others = as_told(given, reply.MIXED_DEFERRAL, remembered=remembered)
+    assert sent == given[0]
+    assert (kept == given[1]) is remembered
+    waiting = others if remembered else [kept, *others]
+    assert all(one.reply == reply.MIXED_DEFERRAL and not one.verdict.quarantine for one in waiting)
+
+
 @pytest.mark.parametrize(
-    ("given", "answer", "void"),
+    ("given", "earlier", "answer", "reported"),
     [
-        ([(PASS, LATER)], LATER, False),
-        ([(WITH_COPY, reply.QUARANTINED), (PASS, LATER)], reply.MIXED_DEFERRAL, True),
-        ([(WITH_COPY, reply.QUARANTINED), (REJECT, reply.REJECTED_SPAM)], reply.MIXED_DEFERRAL, True),
-        ([(WITH_COPY, reply.QUARANTINED), (PASS, LATER)], None, False),
-        ([(WITH_COPY, LATER), (PASS, OK)], None, True),
-        ([(WITH_COPY, LATER), (WITH_COPY, reply.QUARANTINED)], None, False),
-        ([(WITH_COPY, reply.QUARANTINED)], reply.QUARANTINED, False),
+        ([(REJECT, reply.REJECTED_SPAM)], [OK], OK, [0]),
+        ([(PASS, LATER)], [OK], reply.MIXED_DEFERRAL, []),
+        ([(DISCARD, reply.DISCARDED), (REJECT, reply.REJECTED_SPAM)], [OK], reply.DISCARDED, [1]),
+        ([(PASS, OK)], [reply.QUARANTINED], OK, []),
     ],
 )
-def test_a_copy_is_taken_back_when_all_come_again(
-    given: list[tuple[Verdict, Reply]], answer: Reply | None, void: bool
+def test_one_reply_where_others_were_served_before(
+    given: list[tuple[Verdict, Reply]], earlier: list[Reply], answer: Reply, reported: list[int]
 ) -> None:
-    assert copy_is_void(outcomes(*given), answer) is void
+    all_outcomes = outcomes(*given)
+    got, refused = single_reply(all_outcomes, earlier)
+    assert got == answer
+    assert [all_outcomes.index(outcome) for outcome in refused] == reported
 
 
-def test_one_4xx_makes_all_wait_but_those_who_have_it() -> None:
-    given = outcomes((PASS, OK), (WITH_COPY, reply.QUARANTINED), (REJECT, reply.REJECTED_SPAM), (PASS, NO))
-    assert as_told(given, OK) == given
-    told = as_told(given, reply.MIXED_DEFERRAL)
-    assert [one.reply for one in told] == [OK] + [reply.MIXED_DEFERRAL] * 3
-    assert not any(one.verdict.quarantine for one in told)
-
-
-def test_nothing_is_sent_for_a_single_reply_that_must_be_4xx() -> None:
+def test_whom_a_policy_defers_brings_back_all() -> None:
     assert must_wait([PASS, Verdict(Category.CLEAN, Action.DEFER, reply=reply.DEFERRED)])
     assert not must_wait([PASS, DISCARD, REJECT])
 

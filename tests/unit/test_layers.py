@@ -27,6 +27,8 @@ contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfil
 contentfilter.delivery_report contentfilter.maillog
 quarantine
 contentfilter.case contentfilter.delivery contentfilter.notice contentfilter.notifier
+contentfilter.copies contentfilter.refused
+contentfilter.identity contentfilter.ledger contentfilter.turns contentfilter.retries
 contentfilter.handled contentfilter.history
 contentfilter.pipeline
 contentfilter.daemon contentfilter.worker contentfilter.diagnosis contentfilter.policy_doctor contentfilter.doctor

@@ -6,13 +6,13 @@ import asyncio
 import email
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from contentfilter import pipeline, reply
+from contentfilter import pipeline, refused, reply
 from contentfilter.decision import OnFailure, decide
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
@@ -66,7 +66,7 @@ class Keeper:
     def keep(self, record: Record, message: Message) -> None:
         self.kept.append(record)
 
-    def withdraw(self, mail_id: str) -> None:
+    def withdraw(self, mail_id: str, keeping: Collection[str] = ()) -> None:
         self.withdrawn.append(mail_id)
 
 
@@ -403,7 +403,7 @@ async def test_what_was_opened_is_closed_whatever_happens(monkeypatch: pytest.Mo
     monkeypatch.setattr(pipeline, "decide", broken)
     it = made()
     it.pipeline._box = Box()
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(FilterError, match="ZeroDivisionError"):
         await it.handle()
     assert closed == [True]
 
@@ -519,7 +519,7 @@ async def test_a_report_that_cannot_be_written_leaves_a_copy(
     def broken(*_: object, **more: object) -> bytes:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(pipeline, "failure_report", broken)
+    monkeypatch.setattr(refused, "failure_report", broken)
     it = made(answers={"carol@x.example": Reply(550, "5.1.1", "no")})
     (answer,) = await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL), protocol=Protocol.ESMTP))
     assert answer == OK

@@ -1,0 +1,174 @@
+"""What the journey knows of retries: it asks the ledger, and takes the turns. No fault of either stops mail.
+
+DESIGN's promise 7: twice rather than lost, and not even twice where a retry can be recognised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol as Interface
+
+from contentfilter import maillog
+from contentfilter.envelope import Envelope, Protocol
+from contentfilter.errors import LedgerError
+from contentfilter.identity import Identity
+from contentfilter.ledger import NOTHING_KNOWN, Known, Ledger
+from contentfilter.message import Message
+from contentfilter.reply import Reply
+from contentfilter.turns import Turns
+
+DIGEST_IN_THREAD = 1 << 20
+"""Bytes from which a digest is left to a thread: it would hold up the loop for half a millisecond or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One coming of a message. open: its envelope, with the recipients that are still to be served."""
+
+    identity: Identity
+    envelope: Envelope
+    known: Known
+
+    @property
+    def answered(self) -> Mapping[str, Reply]:
+        """The replies that recipients have from an earlier attempt, by address."""
+        settled = self.known.settled
+        if self.envelope.protocol is Protocol.LMTP or not settled:
+            return settled
+        if all(settled.get(one.address, _NONE).permanent for one in self.envelope.recipients):
+            return settled
+        # One reply brings back those who were refused as well: they are refused anew, and then reported.
+        return {address: answer for address, answer in settled.items() if answer.positive}
+
+    @property
+    def open(self) -> Envelope:
+        """The envelope with the recipients that nobody answered for yet."""
+        answered = self.answered
+        if not answered:
+            return self.envelope
+        return replace(
+            self.envelope, recipients=tuple(one for one in self.envelope.recipients if one.address not in answered)
+        )
+
+
+_NONE = Reply(0, "", "")
+
+
+class Memory(Interface):
+    """What the journey needs of it."""
+
+    async def attempt(self, envelope: Envelope, message: Message) -> Attempt:
+        """What is known of this message. Never raises."""
+        ...
+
+    async def remember(self, attempt: Attempt, replies: Mapping[str, Reply], additions: Sequence[str] = ()) -> bool:
+        """Keep what recipients got, who will come again all the same. Nothing to keep: whether that could be done.
+
+        False if it could not.
+        """
+        ...
+
+    async def strike(self, mail_id: str, attempt: Attempt, harm: str) -> None:
+        """Count a harm that the message did."""
+        ...
+
+    async def absolve(self, mail_id: str, attempt: Attempt) -> None:
+        """Forget what it did before."""
+        ...
+
+    def alone(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Held while a message is in work that did harm before. Raises FilterError if others take too long."""
+        ...
+
+
+class Forgetful:
+    """No ledger: for messages that are only looked at."""
+
+    async def attempt(self, envelope: Envelope, message: Message) -> Attempt:
+        """Nothing is known."""
+        return Attempt(Identity.of(envelope, ""), envelope, NOTHING_KNOWN)
+
+    async def remember(self, attempt: Attempt, replies: Mapping[str, Reply], additions: Sequence[str] = ()) -> bool:
+        """It cannot."""
+        return False
+
+    async def strike(self, mail_id: str, attempt: Attempt, harm: str) -> None:
+        """Not counted."""
+
+    async def absolve(self, mail_id: str, attempt: Attempt) -> None:
+        """There is nothing to forget."""
+
+    def alone(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """At once."""
+        return contextlib.nullcontext()
+
+
+class Retries:
+    """The ledger and the turns of a worker."""
+
+    def __init__(self, ledger: Ledger, turns: Turns) -> None:
+        self._ledger = ledger
+        self._turns = turns
+
+    async def attempt(self, envelope: Envelope, message: Message) -> Attempt:
+        """As :meth:`Memory.attempt`."""
+        identity = await _identity(envelope, message)
+        return Attempt(identity, envelope, self._ledger.known(identity))
+
+    async def remember(self, attempt: Attempt, replies: Mapping[str, Reply], additions: Sequence[str] = ()) -> bool:
+        """As :meth:`Memory.remember`."""
+        try:
+            await asyncio.to_thread(self._ledger.remember, attempt.identity, replies, additions)
+        except LedgerError as error:
+            maillog.not_remembered(attempt.envelope, error)
+            return False
+        return True
+
+    async def strike(self, mail_id: str, attempt: Attempt, harm: str) -> None:
+        """As :meth:`Memory.strike`."""
+        try:
+            await asyncio.to_thread(self._ledger.strike, [attempt.identity.name], harm)
+        except LedgerError as error:
+            maillog.step_failed(mail_id, "counting a harm", error)
+
+    async def absolve(self, mail_id: str, attempt: Attempt) -> None:
+        """As :meth:`Memory.absolve`."""
+        try:
+            await asyncio.to_thread(self._ledger.absolve, attempt.identity)
+        except LedgerError as error:
+            maillog.step_failed(mail_id, "forgetting a harm", error)
+
+    def alone(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """As :meth:`Memory.alone`."""
+        return self._turns.of_suspect()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, envelope: Envelope, message: Message) -> AsyncIterator[None]:
+        """Held while a message is handled and answered, for the door. Raises FilterError."""
+        identity = await _identity(envelope, message)
+        async with self._turns.of(identity, (one.address for one in envelope.recipients)):
+            yield
+
+    async def unheard(self, envelope: Envelope, digest: str, replies: Sequence[Reply]) -> None:
+        """A client may not have heard these replies, so it may come again with the message. For the door."""
+        one_each = replies if envelope.protocol is Protocol.LMTP else list(replies) * len(envelope.recipients)
+        final = {
+            recipient.address: answer
+            for recipient, answer in zip(envelope.recipients, one_each, strict=True)
+            if not answer.temporary
+        }
+        if final:
+            await self.remember(Attempt(Identity.of(envelope, digest), envelope, NOTHING_KNOWN), final)
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self._ledger.close()
+
+
+async def _identity(envelope: Envelope, message: Message) -> Identity:
+    if len(message) >= DIGEST_IN_THREAD and "digest" not in message.__dict__:
+        return Identity.of(envelope, await asyncio.to_thread(getattr, message, "digest"))
+    return Identity.of(envelope, message.digest)
