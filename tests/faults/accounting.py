@@ -25,6 +25,7 @@ class Reason(Enum):
     ANSWER_LOST = "the next hop had taken it, and its answer did not come"
     UNHEARD = "our answer was on its way when the sender went"
     KILLED = "the process was killed between taking and answering"
+    FORGOTTEN = "the ledger could not be written"
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,7 @@ class Service:
         finally:
             quarantine.close()
         transactions = self.hop.transactions
-        return Holdings(
-            copies_of(mail, transactions, taking or ()), kept, reports_on(mail, transactions, taking or ())
-        )
+        return Holdings(copies_of(mail, transactions, taking or ()), kept, reports_on(mail, transactions, taking or ()))
 
     def taken(self, mail: Mail) -> Counter[str]:
         """Who has it by now: from the next hop, with or without its answer, or in quarantine."""
@@ -131,8 +129,10 @@ def _table(policy: Any) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def service(state_directory: Path | None = None, **tables: Any) -> AsyncIterator[Service]:
-    """For the time of the block. state_directory: elsewhere than usual."""
+async def service(
+    state_directory: Path | None = None, port: int | None = None, next_hop_port: int | None = None, **tables: Any
+) -> AsyncIterator[Service]:
+    """For the time of the block. state_directory, port, next_hop_port: others than usual."""
     with tempfile.TemporaryDirectory(prefix="fault-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         async with (
@@ -144,7 +144,8 @@ async def service(state_directory: Path | None = None, **tables: Any) -> AsyncIt
                 tables["state_directory"] = str(state_directory)
             running = Filter(
                 directory / "filter",
-                next_hop_port=int(hop.address.rpartition(":")[2]),
+                port=port,
+                next_hop_port=next_hop_port or int(hop.address.rpartition(":")[2]),
                 settings=settings(clamd.address, spamd.address, **tables),
             )
             place = Service(running, hop, clamd, spamd)
