@@ -43,19 +43,22 @@ $enable_global_cache = 0;
 @av_scanners = (['ClamAV-clamd', \&ask_daemon, ["CONTSCAN {{}}\n", '{clamd}'],
     qr/\bOK$/m, qr/\bFOUND$/m, qr/^.*?: (?!Infected Archive)(.*) FOUND$/m]);
 @av_scanners_backup = ();
-1;
 """
 
 
 class Amavis:
-    """amavisd-new in a directory of its own. clamd_socket: the path of clamd's Unix socket. Raises StartError."""
+    """amavisd-new in a directory of its own. Raises StartError.
 
-    def __init__(self, directory: Path, *, next_hop_port: int, clamd_socket: str) -> None:
+    clamd_socket: the path of clamd's Unix socket; settings: Perl that comes after the rest of the configuration.
+    """
+
+    def __init__(self, directory: Path, *, next_hop_port: int, clamd_socket: str, settings: str = "") -> None:
         self.port = free_port()
         self.pid = 0
         self._directory = directory
         self._next_hop_port = next_hop_port
         self._clamd_socket = clamd_socket
+        self._settings = settings
         self._daemon: Daemon | None = None
 
     def __enter__(self) -> Amavis:
@@ -72,6 +75,7 @@ class Amavis:
                 children=CHILDREN,
                 clamd=self._clamd_socket,
             )
+            + f"{self._settings}\n1;\n"
         )
         files = [file for directory in _DEBIAN for file in sorted(directory.glob("[0-9]*")) if "~" not in file.name]
         command = [PROGRAM, *(word for file in (*files, configuration) for word in ("-c", str(file))), "foreground"]

@@ -23,6 +23,15 @@ NORMAL = {
     "dot": "250 2.0.0 Ok: queued as FAKE",
     "RSET": "250 2.0.0 Ok",
 }
+
+
+def normal_answer(stage: str, keywords: Sequence[str]) -> Step:
+    """What a next hop with these EHLO keywords says there when nothing is wrong."""
+    if stage == "EHLO":
+        return "\n".join(f"250 {word}" for word in ("fake.example.org", *keywords))
+    return NORMAL.get(stage, "250 2.0.0 Ok")
+
+
 GARBAGE = b"\x00\xfe\xff what is this\r\n"
 
 
@@ -137,8 +146,8 @@ def next_hop_cells(lmtp: bool, mix: Mix) -> Iterator[Cell]:
     transactions = mix.groups + reports
     first_group = {"pair": 2}.get(mix.name, 1)
     visits = {
-        "greeting": 1, "EHLO": 1, "XFORWARD": mix.groups, "MAIL": transactions, "RCPT": mix.groups + first_group - 1 + reports,
-        "DATA": transactions, "body": transactions, "dot": transactions,
+        "greeting": 1, "EHLO": 1, "XFORWARD": mix.groups, "MAIL": transactions,
+        "RCPT": mix.groups + first_group - 1 + reports, "DATA": transactions, "body": transactions, "dot": transactions,
     }  # fmt: skip
     if not transactions:
         return
@@ -160,17 +169,11 @@ def next_hop_cells(lmtp: bool, mix: Mix) -> Iterator[Cell]:
 
 
 def client_cells(lmtp: bool, mix: Mix) -> Iterator[Cell]:
-    """Every misdeed at every stage of the dialog."""
+    """Every misdeed at every stage of the dialog, and after it."""
     for stage in STAGES:
         if stage == "RCPT 2" and len(mix.who) < 2:
             continue
-        kinds = ["disconnect", "reset", "half, disconnect", "half, reset", "sent, reset", "hang", "garbage", "slow"]
-        if stage == "connect":
-            kinds = ["disconnect", "reset", "hang"]
-        elif stage in ("body", "dot"):
-            kinds.remove("garbage") if stage == "dot" else None
-            kinds.append("half close") if stage == "dot" else None
-        for kind in kinds:
+        for kind in _misdeeds(stage):
             for large in _sizes(mix) if stage in ("body", "dot") else (False,):
                 yield Cell("client", lmtp, mix, large, misdeed=Misdeed(stage, kind))
     for kind in ("disconnect", "reset"):
@@ -178,12 +181,19 @@ def client_cells(lmtp: bool, mix: Mix) -> Iterator[Cell]:
         if lmtp and len(mix.who) > 1:
             yield Cell("client", lmtp, mix, misdeed=Misdeed("between answers", kind))
     # The next hop is asked nothing where nothing passes.
-    holders = ["clamd", "spamd", *(["MAIL", "RCPT", "DATA", "dot"] if mix.groups else [])]
-    for hold in holders:
-        for kind in ("disconnect", "reset", "half close"):
-            for early in (False, True) if kind != "half close" else (False,):
-                for large in _sizes(mix):
-                    yield Cell("client", lmtp, mix, large, misdeed=Misdeed("work", kind), hold=hold, early=early)
+    for hold in ("clamd", "spamd", *(("MAIL", "RCPT", "DATA", "dot") if mix.groups else ())):
+        for kind, early in (
+            ("disconnect", False), ("disconnect", True), ("reset", False), ("reset", True), ("half close", False),
+        ):  # fmt: skip
+            for large in _sizes(mix):
+                yield Cell("client", lmtp, mix, large, misdeed=Misdeed("work", kind), hold=hold, early=early)
+
+
+def _misdeeds(stage: str) -> Sequence[str]:
+    if stage == "connect":
+        return ("disconnect", "reset", "hang")
+    kinds = ("disconnect", "reset", "half, disconnect", "half, reset", "sent, reset", "hang", "slow")
+    return (*kinds, "half close") if stage == "dot" else (*kinds, "garbage")
 
 
 def scanner_cells(lmtp: bool, mix: Mix) -> Iterator[Cell]:
@@ -199,4 +209,4 @@ def scanner_cells(lmtp: bool, mix: Mix) -> Iterator[Cell]:
 
 MAKERS = {"next hop": next_hop_cells, "client": client_cells, "scanners": scanner_cells}
 
-__all__ = ["ALL", "MAKERS", "MIX", "MIXES", "NORMAL", "Cell", "HopFault"]
+__all__ = ["ALL", "MAKERS", "MIX", "MIXES", "NORMAL", "Cell", "HopFault", "normal_answer"]

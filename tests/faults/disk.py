@@ -1,4 +1,4 @@
-"""Disks that fail: single system calls of a running worker made to fail by strace(1), and a file system that is full."""
+"""Disks that fail: strace(1) makes single system calls of a running worker fail, and a file system is full."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ _numbers = itertools.count(1)
 OWN_POLICIES = {
     # Passes with a marking of its own, so that its copy is another than that of "pass" and of "other".
     "third": Policy(virus_action=Action.PASS, virus_quarantine=False, bypass_spam_checks=True),
+    "bounce": Policy(virus_action=Action.REJECT, virus_quarantine=False),
 }
 
 

@@ -96,43 +96,40 @@ class Scanner(ABC):
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, step: str | Pause) -> None:
-        match step:
-            case "closes at once":
-                return
-            case "silent and deaf":
-                await asyncio.Event().wait()
-            case "answers before it is asked":
-                writer.write(GARBAGE)
+        if step == "closes at once":
+            return
+        if step == "silent and deaf":
+            await asyncio.Event().wait()
+        if step == "answers before it is asked":
+            writer.write(GARBAGE)
         answer = await self.question(reader)
-        match step:
-            case "" | "answers before it is asked":
-                writer.write(answer)
-            case Pause():
-                step.reached.set()
-                await step.go.wait()
-                writer.write(answer)
-            case "closes when asked":
-                return
-            case "silent":
-                await asyncio.Event().wait()
-            case "garbage":
-                writer.write(GARBAGE)
-            case "half an answer, closes":
-                writer.write(answer[: len(answer) // 2])
-            case "half an answer, silent":
-                writer.write(answer[: len(answer) // 2])
-                await asyncio.Event().wait()
-            case "answers twice":
-                writer.write(answer + answer)
-            case "error":
-                writer.write(self.error)
-            case "slow":
-                for byte in answer:
-                    writer.write(bytes([byte]))
-                    await writer.drain()
-                    await asyncio.sleep(0)
-            case _:
-                raise AssertionError(step)
+        if isinstance(step, Pause):
+            step.reached.set()
+            await step.go.wait()
+        elif step == "slow":
+            for byte in answer:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0)
+            return
+        writer.write(self._said(answer, "" if isinstance(step, Pause) else step))
+        if step in TIMED:
+            await asyncio.Event().wait()
+
+    def _said(self, answer: bytes, breakdown: str) -> bytes:
+        """What it says when it has been asked all; answer: what it should say."""
+        half = answer[: len(answer) // 2]
+        return {
+            "": answer,
+            "answers before it is asked": answer,
+            "closes when asked": b"",
+            "silent": b"",
+            "garbage": GARBAGE,
+            "half an answer, closes": half,
+            "half an answer, silent": half,
+            "answers twice": answer + answer,
+            "error": self.error,
+        }[breakdown]
 
 
 class FakeClamd(Scanner):

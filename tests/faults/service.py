@@ -47,6 +47,11 @@ class Service:
         return self.clamd if name == "clamd" else self.spamd
 
     @property
+    def port(self) -> int:
+        """Where the filter listens."""
+        return self.filter.port
+
+    @property
     def state(self) -> Path:
         """The state directory."""
         return self.filter.directory / "state"

@@ -1,4 +1,4 @@
-"""ENOSPC and EIO at each write, sync and change of a name that a worker makes; a file system that is full for a time."""
+"""ENOSPC and EIO at each write, sync and change of a name that a worker makes; a file system full for a time."""
 
 from __future__ import annotations
 

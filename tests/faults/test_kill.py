@@ -43,8 +43,8 @@ class Kill:
     @property
     def name(self) -> str:
         """All that tells it from others."""
-        size = "large" if self.large else "small"
-        return f"{'LMTP' if self.lmtp else 'SMTP'} | {self.mix.name} | {size} | kill -9 of the {self.victim} | {self.point}"
+        words = ("LMTP" if self.lmtp else "SMTP", self.mix.name, "large" if self.large else "small")
+        return " | ".join((*words, f"kill -9 of the {self.victim}", self.point))
 
 
 def kills() -> list[Kill]:

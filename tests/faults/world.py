@@ -16,9 +16,9 @@ from contentfilter.inspectors.spamd import SpamdInspector
 from quarantine.index import Query
 from quarantine.record import State
 from quarantine.store import Quarantine
-from tests.fakes.next_hop import Hold, Step
+from tests.fakes.next_hop import Hold
 from tests.faults.accounting import Finding, Holdings, Reason, copies_of, judge, reports_on
-from tests.faults.cells import NORMAL, Cell
+from tests.faults.cells import NORMAL, Cell, normal_answer
 from tests.faults.mail import MEMORY_THRESHOLD, OWN_POLICIES, Mail, mail_for
 from tests.faults.scanners import FakeClamd, FakeSpamd, Pause, Scanner
 from tests.faults.sender import Attempt, Delivery, connecting
@@ -168,15 +168,9 @@ async def _arrange(cell: Cell, place: World) -> list[object]:
     if stage == "greeting" and visit == 1:
         hop.script[stage] = [fault.step]
         return []
-    normal = _normal(stage, hop.keywords)
+    normal = normal_answer(stage, hop.keywords)
     hop.script[stage] = [*([normal] * (visit - 1)), fault.step]
     return [fault.step] if fault.taken else []
-
-
-def _normal(stage: str, keywords: Sequence[str]) -> Step:
-    if stage == "EHLO":
-        return "\n".join(f"250 {word}" for word in ("fake.example.org", *keywords))
-    return NORMAL.get(stage, "250 2.0.0 Ok")
 
 
 async def _disturb(what: str, place: World) -> None:
