@@ -8,6 +8,7 @@ cell was meant to do.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,13 +69,14 @@ def reports_on(mail: Mail, transactions: Iterable[Transaction], taking: Sequence
     named: Counter[str] = Counter()
     for one in transactions:
         if is_taken(one, taking) and mail.mark in one.content and is_report(one):
-            named.update(rcpt for rcpt in mail.rcpts if f"Final-Recipient: rfc822; {rcpt}".encode() in one.content)
+            found = re.findall(rb"(?i)\r\nFinal-Recipient: *rfc822; *(\S+)", one.content)
+            named.update(rcpt for rcpt in mail.rcpts if rcpt.encode() in found)
     return named
 
 
 def is_report(transaction: Transaction) -> bool:
     """Whether it is a delivery report."""
-    return b"\r\nFinal-Recipient: " in transaction.content
+    return b"\r\nFinal-Recipient:" in transaction.content
 
 
 def is_taken(transaction: Transaction, taking: Sequence[object]) -> bool:

@@ -43,6 +43,8 @@ $final_destiny_maps_by_ccat{+CC_VIRUS} = [
 @virus_quarantine_to_maps = ({'discard@x.example' => 'virus-quarantine', '.' => undef});
 $virus_quarantine_method = 'local:virus-%m';
 @bypass_virus_checks_maps = ({'other@x.example' => 1, '.' => 0});
+# Otherwise it sends no report about a virus at all, for its sender is probably forged.
+@viruses_that_fake_sender_maps = (0);
 $warnvirussender = 0;
 $virus_admin = undef;
 $smtp_connection_cache_enable = 0;

@@ -50,20 +50,28 @@ class HopFault:
     lost: bool = False
 
 
-def hop_faults(stage: str) -> list[HopFault]:
-    """Every fault at a stage. Steps are compared by identity, so each cell has its own."""
-    normal = NORMAL.get(stage, "250 2.0.0 Ok")
-    half = normal.encode()[: len(normal) // 2]
-    unsaid = [
+def _unsaid(answer: str) -> list[HopFault]:
+    """Faults that leave open what the answer would have been; halves are of this one."""
+    code = answer[:3]
+    return [
         HopFault("disconnect", Close()),
         HopFault("reset", Close(reset=True)),
         HopFault("hang", Hang(), timed=True),
         HopFault("garbage", Raw(GARBAGE)),
         HopFault("impossible code", Say("199 what is this")),
-        HopFault("half a line", Raw(half), timed=True),
-        HopFault("half a line, disconnect", Raw(half, close=True)),
-        HopFault("half of several lines, disconnect", Raw(b"250-2.0.0 and\r\n250", close=True)),
+        HopFault("half a line", Raw(answer[:10].encode()), timed=True),
+        HopFault("half a line, disconnect", Raw(answer[:10].encode(), close=True)),
+        HopFault(
+            "half of several lines, disconnect",
+            Raw(f"{answer[:4].replace(' ', '-')}{answer[4:]}\r\n{code}".encode(), close=True),
+        ),
     ]
+
+
+def hop_faults(stage: str) -> list[HopFault]:
+    """Every fault at a stage. Steps are compared by identity, so each cell has its own."""
+    normal = NORMAL.get(stage, "250 2.0.0 Ok")
+    unsaid = _unsaid(normal)
     said = [
         HopFault("4xx", "451 4.3.0 not now"),
         HopFault("4xx, closes", Say("451 4.3.0 not now", close=True)),
@@ -79,6 +87,8 @@ def hop_faults(stage: str) -> list[HopFault]:
         ]
     faults = [*unsaid, *said, HopFault("slow", Trickle(normal))]
     if stage == "dot":
+        # Who has begun to say 250 has taken it.
+        faults = [*_unsaid("451 4.3.0 not now"), *faults[len(unsaid) :]]
         taken = [HopFault(f"{one.name}, taken", one.step, one.timed, taken=True, lost=True) for one in unsaid]
         taken += [
             HopFault("said and closed", Say(normal, close=True), taken=True),

@@ -1,4 +1,4 @@
-"""clamd and spamd that break down to order. Unbroken, they find a virus in everything, and 1.5 points.
+"""clamd and spamd that break down to order. Unbroken, they find a virus in everything, and 3 points.
 
 A script holds a breakdown for each of the next connections; when it is used up they work.
 """
@@ -113,7 +113,7 @@ class Scanner(ABC):
                 await asyncio.sleep(0)
             return
         writer.write(self._said(answer, "" if isinstance(step, Pause) else step))
-        if step in TIMED:
+        if isinstance(step, str) and step in TIMED:
             await asyncio.Event().wait()
 
     def _said(self, answer: bytes, breakdown: str) -> bytes:
@@ -160,5 +160,5 @@ class FakeSpamd(Scanner):
         length = re.search(rb"(?i)content-length: *(\d+)", head)
         assert length is not None
         await reader.readexactly(int(length[1]))
-        status = b"X-Spam-Status: No, score=1.5 required=5.0 tests=A_RULE autolearn=no\r\n\r\n"
-        return b"SPAMD/1.1 0 EX_OK\r\nContent-length: %d\r\nSpam: False ; 1.5 / 5.0\r\n\r\n%b" % (len(status), status)
+        status = b"X-Spam-Status: No, score=3.0 required=5.0 tests=A_RULE autolearn=no\r\n\r\n"
+        return b"SPAMD/1.1 0 EX_OK\r\nContent-length: %d\r\nSpam: False ; 3.0 / 5.0\r\n\r\n%b" % (len(status), status)
