@@ -12,7 +12,7 @@ from tests.faults.mail import MIX, MIXES, Mix
 from tests.faults.sender import STAGES, Misdeed
 
 ALL = os.environ.get("FAULTS") == "all"
-"""Whether everything runs, or in the dimensions that are slow a sample."""
+"""Whether everything runs, or a sample."""
 
 NORMAL = {
     "greeting": "220 fake.example.org ESMTP",
@@ -217,6 +217,18 @@ def scanner_cells(lmtp: bool, mix: Mix) -> Iterator[Cell]:
                     )  # fmt: skip
 
 
+ONE_OF = 3
+
+
+def cells(dimension: str, lmtp: bool, mix: Mix) -> list[Cell]:
+    """Those that are run: all, or else one of three, with another offset for each mix and transport.
+
+    So each fault meets both transports and a third of the mixes, and each mix a third of the faults at each stage.
+    """
+    every = list(MAKERS[dimension](lmtp, mix))
+    return every if ALL else every[(MIXES.index(mix) + lmtp) % ONE_OF :: ONE_OF]
+
+
 MAKERS = {"next hop": next_hop_cells, "client": client_cells, "scanners": scanner_cells}
 
-__all__ = ["ALL", "MAKERS", "MIX", "MIXES", "NORMAL", "Cell", "HopFault", "normal_answer"]
+__all__ = ["ALL", "MAKERS", "MIX", "MIXES", "NORMAL", "Cell", "HopFault", "cells", "normal_answer"]
