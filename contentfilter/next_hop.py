@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from contentfilter import reply
 from contentfilter.envelope import Envelope, Recipient
@@ -178,6 +179,10 @@ class _StaleError(Exception):
     """A connection from the pool was dead before anything was delivered over it."""
 
 
+_Step = tuple[bytes, Callable[[Reply], None]]
+"""A command, and what its reply means."""
+
+
 class _Transaction:
     """One mail transaction. open: the peer may hold state of it; data_begun: a second try could deliver twice."""
 
@@ -193,6 +198,7 @@ class _Transaction:
         self._recipients = tuple(recipients)
         self._content = content
         self._size = size
+        self._invited = False
         self._replies: list[Reply | None] = [None] * len(recipients)
 
     @property
@@ -212,40 +218,70 @@ class _Transaction:
             self.settle(refusal or reply.BAD_SENDER)
             return
         self.open = True
-        await self._forward_client()
-        answer = await self._connection.command(mail)
+        steps = [*self._forwarding(), (mail, self._note_sender), *self._naming_recipients()]
+        if all(self._replies):
+            return
+        steps.append((b"DATA", self._note_invitation))
+        if "PIPELINING" in self._offered:
+            await self._all_at_once(steps)
+        else:
+            await self._step_by_step(steps)
+        await self._send_content()
+
+    async def _all_at_once(self, steps: Sequence[_Step]) -> None:
+        before = list(self._replies)
+        try:
+            await self._connection.commands([line for line, _ in steps], lambda at, answer: steps[at][1](answer))
+        except NextHopError as error:
+            if error.reply is reply.NEXT_HOP_CONFUSED:
+                # One reply too many or too few, and each is taken for another recipient's.
+                self._replies = before
+            raise
+
+    async def _step_by_step(self, steps: Sequence[_Step]) -> None:
+        for line, note in steps:
+            if all(self._replies):
+                return  # nobody is left to go on for
+            note(await self._connection.command(line))
+
+    async def _send_content(self) -> None:
+        if not self._invited:
+            return
+        if all(self._replies):
+            raise NextHopError("DATA: accepted without a recipient", reply.NEXT_HOP_CONFUSED)
+        self.data_begun = True
+        self.settle(await self._connection.content(self._content))
+        self.open = False
+
+    def _forwarding(self) -> Iterator[_Step]:
+        offered = self._offered.get("XFORWARD", "").upper().split()
+        return ((line, self._note_forwarding) for line in xforward_lines(self._envelope.client, offered))
+
+    def _note_forwarding(self, answer: Reply) -> None:
+        # As Postfix's own client: worth a line in the log, not worth deferring mail for.
+        if not answer.positive:
+            self.xforward_reply = answer
+
+    def _note_sender(self, answer: Reply) -> None:
         if not answer.positive:
             self.settle(answer)
-            return
+
+    def _naming_recipients(self) -> Iterator[_Step]:
         for index, recipient in enumerate(self._recipients):
-            self._replies[index] = await self._rcpt(recipient)
-        if not all(self._replies):
-            await self._data()
+            line = _line(f"RCPT TO:<{recipient.address}>", self._rcpt_parameters(recipient))
+            if line is None:
+                self._replies[index] = reply.BAD_RECIPIENT
+            else:
+                yield line, partial(self._note_recipient, index)
 
-    async def _forward_client(self) -> None:
-        offered = self._offered.get("XFORWARD", "").upper().split()
-        for line in xforward_lines(self._envelope.client, offered):
-            answer = await self._connection.command(line)
-            if not answer.positive:
-                # As Postfix's own client: worth a line in the log, not worth deferring mail for.
-                self.xforward_reply = answer
-                return
+    def _note_recipient(self, index: int, answer: Reply) -> None:
+        if not answer.positive:
+            self._replies[index] = self._replies[index] or answer
 
-    async def _rcpt(self, recipient: Recipient) -> Reply | None:
-        """The refusal, or None if the recipient is accepted."""
-        line = _line(f"RCPT TO:<{recipient.address}>", self._rcpt_parameters(recipient))
-        if line is None:
-            return reply.BAD_RECIPIENT
-        answer = await self._connection.command(line)
-        return None if answer.positive else answer
-
-    async def _data(self) -> None:
-        self.data_begun = True
-        answer = await self._connection.command(b"DATA")
-        if answer.positive:
-            answer = await self._connection.content(self._content)
-            self.open = False
-        self.settle(answer)
+    def _note_invitation(self, answer: Reply) -> None:
+        self._invited = answer.positive
+        if not answer.positive:
+            self.settle(answer)
 
     def _mail_parameters(self) -> Iterator[str]:
         envelope = self._envelope

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 from aiosmtplib import SMTPResponse, SMTPResponseException
@@ -28,6 +28,9 @@ CHUNK = 262_144
 """Bytes of a message that we hold at a time; large enough for few system calls."""
 
 _MAX_REPLY_LINES = 8
+_LONGEST_REPLY = 32_768
+_LONGEST_OF_MANY = 1024
+"""Bytes of one reply, and of each of many that may come before we read the first."""
 _MAX_REPLY_TEXT = 500
 _NOT_PRINTABLE = re.compile("[^ -~]")
 
@@ -91,6 +94,24 @@ class Connection:
         async with _guarded(verb, self._command_timeout):
             return await self._protocol.execute_command(line)
 
+    async def commands(self, lines: Sequence[bytes], heard: Callable[[int, Reply], None]) -> None:
+        """Send commands in one go (RFC 2920), and tell of each reply, with the number of its line, as it comes.
+
+        DATA, if it is among them, is the last. Raises NextHopError as command does, after the replies that came before.
+        """
+        self._require_step("pipelined commands")
+        stage = _verb(lines[0])
+        async with _guarded(stage, self._command_timeout) as limit:
+            self._protocol.begin(lines)
+            try:
+                for number, line in enumerate(lines):
+                    while (response := self._protocol.next_response()) is None:
+                        limit.reschedule(asyncio.get_running_loop().time() + self._command_timeout)
+                        await self._protocol.arrival()
+                    heard(number, _checked(line, response))
+            finally:
+                self._protocol.end()
+
     async def content(self, content: Content) -> Reply:
         """Send a message, dot-stuffed, with the final dot, and return the reply. DATA was answered 354 before.
 
@@ -132,13 +153,57 @@ class _Protocol(SMTPProtocol):
     """aiosmtplib's, with a memory for what was said unasked, and with a message written as it is."""
 
     out_of_step = False
+    _pipelined = False
+    _longest = 0
+    _arrival: asyncio.Future[None] | None = None
 
     @property
     def stream(self) -> asyncio.WriteTransport | None:
         """The transport while connected. uvloop's is one by its methods, not by its class."""
         return cast(asyncio.WriteTransport | None, self.transport)
 
+    def begin(self, lines: Sequence[bytes]) -> None:
+        """Send commands in one piece; what comes from now on is read with next_response until the end."""
+        self._pipelined = True
+        self._longest = _LONGEST_REPLY + len(lines) * _LONGEST_OF_MANY
+        self.write(b"\r\n".join(lines) + b"\r\n")
+
+    def next_response(self) -> SMTPResponse | None:
+        """The next of the replies, None if it has not come yet. Raises SMTPResponseException for what is no reply."""
+        if len(self._buffer) > self._longest:
+            raise SMTPResponseException(0, "Response too long")
+        return self._read_response_from_buffer() if self._buffer else None
+
+    async def arrival(self) -> None:
+        """Wait for more. Raises OSError when nothing will come."""
+        if not self.is_connected:
+            raise ConnectionResetError("Connection lost")
+        self._arrival = self._loop.create_future()
+        await self._arrival
+
+    def end(self) -> None:
+        """All replies have come, or no more are wanted."""
+        self._pipelined = False
+        self._arrival = None
+        if self._buffer:
+            self.out_of_step = True
+
+    def _wake(self, error: Exception | None = None) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            if error is None:
+                self._arrival.set_result(None)
+            else:
+                self._arrival.set_exception(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._wake(ConnectionResetError(f"Connection lost: {exc}" if exc else "Connection lost"))
+
     def data_received(self, data: bytes) -> None:
+        if self._pipelined:
+            self._buffer += data
+            self._wake()
+            return
         waiter = self._response_waiter
         if not self._response_pending or (waiter is not None and waiter.done()):
             self.out_of_step = True
@@ -149,6 +214,7 @@ class _Protocol(SMTPProtocol):
 
     def eof_received(self) -> bool:
         keep_open = super().eof_received()
+        self._wake(ConnectionResetError("Unexpected EOF received"))
         # A plain close would first wait until all is written, to a peer that will never answer.
         if self.stream is not None:
             self.stream.abort()
@@ -261,11 +327,11 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 @contextlib.asynccontextmanager
-async def _guarded(stage: str, seconds: float) -> AsyncIterator[None]:
+async def _guarded(stage: str, seconds: float) -> AsyncIterator[asyncio.Timeout]:
     """Translate what aiosmtplib and the transport raise, and wait no longer than this."""
     try:
-        async with asyncio.timeout(seconds):
-            yield
+        async with asyncio.timeout(seconds) as limit:
+            yield limit
     except TimeoutError as error:
         raise NextHopTimeoutError(f"{stage}: nothing within {seconds:g} s") from error
     except SMTPResponseException as error:

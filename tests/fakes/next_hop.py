@@ -8,8 +8,8 @@ The script maps a stage to a step, or to a list of steps that are used up one pe
 A plain string stands for ``Say(string)``; lines are separated by a newline.
 
 Stages: "greeting", "EHLO", "XFORWARD", "MAIL", "RCPT", "DATA", "body" (after the first bytes of the content),
-"dot" (after the final dot), "RSET", "NOOP", "QUIT". "RCPT:<addr>" and "dot:<first accepted recipient>" are tried
-before "RCPT" and "dot".
+"dot" (after the final dot), "DATA without recipients", "RSET", "NOOP", "QUIT". "RCPT:<addr>" and
+"dot:<first accepted recipient>" are tried before "RCPT" and "dot".
 
 It reads as RFC 5321 says: only CRLF.CRLF ends the data. What comes after it counts as a command.
 """
@@ -46,10 +46,11 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Send exactly these bytes: garbage, half a line, two answers at once. close: hang up afterwards."""
+    """Send exactly these bytes: garbage, half a line, two answers at once. close: hang up afterwards; hang: stop."""
 
     data: bytes
     close: bool = False
+    hang: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +304,7 @@ class _Dialog:
     async def _on_data(self, line: bytes) -> None:
         transaction = self._transaction
         if transaction is None or not transaction.accepted:
-            await self._answer("554 5.5.1 Error: no valid recipients")
+            await self._answer("554 5.5.1 Error: no valid recipients", "DATA without recipients")
             return
         if not await self._answer("354 End data with <CR><LF>.<CR><LF>", "DATA"):
             return
@@ -374,6 +375,8 @@ class _Dialog:
             case Raw():
                 self._writer.write(step.data)
                 self._hang_up_if(step.close)
+                if step.hang:
+                    await asyncio.Event().wait()
                 return step.data[:1] in {b"2", b"3"}
             case Trickle():
                 for byte in _wire(step.text):

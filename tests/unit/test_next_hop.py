@@ -106,7 +106,7 @@ FAULTS: dict[str, Step] = {
     "absurd code": "999 what",
     "wrong class": "199 hm",
     "half line": Raw(b"250 2.0.0 O", close=True),
-    "half line and silence": Raw(b"250 2.0.0 O"),
+    "half line and silence": Raw(b"250 2.0.0 O", hang=True),
     "endless line": Raw(b"2" * 70_000),
     "two replies": Raw(b"250 2.0.0 Ok\r\n250 2.0.0 Ok\r\n"),
     "two replies to DATA": Raw(b"354 go\r\n250 2.0.0 Ok\r\n"),
@@ -170,14 +170,23 @@ def _cases() -> Iterator[Case]:
 CASES = list(_cases())
 
 
+ALONE = tuple(keyword for keyword in EVERYTHING if keyword != "PIPELINING")
+"""What a next hop offers that wants one command at a time."""
+
+
 @both_loops
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.stage}-{case.fault}".replace(" ", "_"))
 def test_fault_at_stage(case: Case, run: Run) -> None:
-    run(_fault_at_stage(case))
+    run(_fault_at_stage(case, EVERYTHING))
 
 
-async def _fault_at_stage(case: Case) -> None:
-    async with FakeNextHop({case.stage: [FAULTS[case.fault]]}) as hop:
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.stage}-{case.fault}".replace(" ", "_"))
+async def test_fault_at_stage_of_one_command_at_a_time(case: Case) -> None:
+    await _fault_at_stage(case, ALONE)
+
+
+async def _fault_at_stage(case: Case, keywords: tuple[str, ...]) -> None:
+    async with FakeNextHop({case.stage: [FAULTS[case.fault]]}, keywords=keywords) as hop:
         silent = case.fault in {"hang", "half line and silence"}
         way = way_to(hop, command_timeout=0.05 if silent else 30, data_timeout=0.05 if silent else 30)
         assert await send(way) == case.replies
@@ -300,14 +309,34 @@ async def test_each_recipient_gets_its_own_reply(connect: Connect, name: str) ->
             assert transaction.rcpt_tos == accepted
 
 
-async def test_all_recipients_refused_sends_no_data_and_keeps_the_connection(connect: Connect) -> None:
-    async with FakeNextHop({"RCPT": ["550 5.1.1 no"] * 3}) as hop:
+@pytest.mark.parametrize("keywords", [EVERYTHING, ALONE])
+async def test_all_recipients_refused_sends_no_message_and_keeps_the_connection(
+    connect: Connect, keywords: tuple[str, ...]
+) -> None:
+    async with FakeNextHop({"RCPT": ["550 5.1.1 no"] * 3}, keywords=keywords) as hop:
         way = connect(hop)
         assert await send(way) == (Reply(550, "5.1.1", "no"),) * 3
-        assert b"DATA" not in hop.commands
+        assert (b"DATA" in hop.commands) is (keywords is EVERYTHING)  # it went along with the rest, and was refused
         assert hop.commands[-1] == b"RSET"
         assert await send(way) == (QUEUED, QUEUED, QUEUED)
         assert hop.connections == 1
+
+
+@pytest.mark.parametrize("extra", ["MAIL", "RCPT:<a@example.org>"])
+async def test_a_reply_too_many_refuses_nobody(connect: Connect, extra: str) -> None:
+    """It shifts the others: the refusal of one would be taken for another's, who would bounce."""
+    script: Script = {extra: Raw(b"250 2.0.0 Ok\r\n250 2.0.0 Ok\r\n"), "RCPT:<b@example.org>": "550 5.1.1 no"}
+    async with FakeNextHop(script) as hop:
+        assert await send(connect(hop)) == (CONFUSED, CONFUSED, CONFUSED)
+        await hop.all_left()
+        assert not hop.delivered
+
+
+async def test_an_invitation_without_a_recipient_is_not_followed(connect: Connect) -> None:
+    async with FakeNextHop({"RCPT": "550 5.1.1 no", "DATA without recipients": "354 go on"}) as hop:
+        assert [answer.code for answer in await send(connect(hop))] == [550] * 3
+        await hop.all_left()
+        assert not hop.delivered
 
 
 @pytest.mark.parametrize("step", ["500 5.5.2 what?", Close(), Raw(b"?\r\n")])
@@ -550,7 +579,7 @@ RACES: list[Step] = [Close(), Close(reset=True), Say("421 4.4.2 timeout exceeded
 
 
 @pytest.mark.parametrize("step", RACES, ids=["close", "reset", "421", "garbage"])
-@pytest.mark.parametrize("stage", ["XFORWARD", "MAIL", "RCPT"])
+@pytest.mark.parametrize("stage", ["XFORWARD", "MAIL", "RCPT", "DATA"])
 async def test_reused_connection_that_dies_early_costs_one_more_try(connect: Connect, stage: str, step: Step) -> None:
     async with FakeNextHop() as hop:
         way = connect(hop)
@@ -560,12 +589,11 @@ async def test_reused_connection_that_dies_early_costs_one_more_try(connect: Con
         assert [one.connection for one in hop.delivered] == [1, 2]
 
 
-@pytest.mark.parametrize("stage", ["DATA", "dot"])
-async def test_reused_connection_that_dies_later_is_not_tried_again(connect: Connect, stage: str) -> None:
+async def test_reused_connection_that_dies_later_is_not_tried_again(connect: Connect) -> None:
     async with FakeNextHop() as hop:
         way = connect(hop)
         await send(way)
-        hop.script[stage] = [Close()]
+        hop.script["dot"] = [Close()]
         assert await send(way) == (LOST, LOST, LOST)
         assert hop.connections == 1
 
