@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import os
 from dataclasses import dataclass, field
 
 from contentfilter.policy.settings import Policy
 from contentfilter.verdict import Action
+from tests.house import zipped
 from tests.journey import POLICIES
 
 SENDER = "sender@y.example"
@@ -69,8 +71,18 @@ class Mail:
         return f"<{self.token}@y.example>".encode()
 
 
-def mail_for(mix: Mix, *, large: bool = False, domain: str = DOMAIN) -> Mail:
-    """A new message. large: above MEMORY_THRESHOLD."""
+_ARCHIVE = (
+    "MIME-Version: 1.0",
+    "Content-Type: application/zip; name=a.zip",
+    "Content-Transfer-Encoding: base64",
+    "",
+    *base64.encodebytes(zipped("a.txt", b"Of no interest.")).decode().splitlines(),
+    "",
+)
+
+
+def mail_for(mix: Mix, *, large: bool = False, container: bool = False) -> Mail:
+    """A new message. large: above MEMORY_THRESHOLD; container: with an archive in it."""
     token = f"F{os.getpid():X}{next(_numbers):06X}"
     lines = ["Of no interest.", ". a dot at the start of a line", ""] + ["0123456789" * 7] * (500 if large else 0)
     header = (
@@ -79,10 +91,10 @@ def mail_for(mix: Mix, *, large: bool = False, domain: str = DOMAIN) -> Mail:
         "Date: Mon, 1 Jan 2024 00:00:00 +0000",
         f"Message-ID: <{token}@y.example>",
         "Subject: hi",
-        "",
+        *(_ARCHIVE if container else ("",)),
     )
     content = "".join(f"{line}\r\n" for line in (*header, *lines)).encode()
-    return Mail(mix.mail_from, tuple(f"{who}@{domain}" for who in mix.who), content, token)
+    return Mail(mix.mail_from, tuple(f"{who}@{DOMAIN}" for who in mix.who), content, token)
 
 
 def policies() -> dict[str, Policy]:

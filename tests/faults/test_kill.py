@@ -24,9 +24,12 @@ from tests.faults.service import PATIENCE, Service, is_zombie, kill, service, un
 
 POINTS = (
     "clamd asked", "spamd asked", "greeting", "MAIL", "RCPT", "DATA", "body", "dot", "dot answered", "quarantine files",
+    "unpacking",
 )  # fmt: skip
 """Where the filter is when it strikes. "dot answered": the next hop's 250 is on its way; "quarantine files": they are
-written, their row is not."""
+written, their row is not; "unpacking": the helpers are stopped, and one has a container before it."""
+NO_EVENT = 0.3
+"""Seconds after which a message is taken to be with a helper."""
 VICTIMS = ("worker", "supervisor", "nursery", "helper")
 
 
@@ -60,7 +63,7 @@ def kills() -> list[Kill]:
                     for large in (False, True):
                         # In the sample each point meets the worker over both doors, and the others once.
                         usual = number == (1 if point != "quarantine files" else 2) and large == lmtp
-                        others = point in ("clamd asked", "dot") and lmtp
+                        others = point in ("clamd asked", "dot", "unpacking") and lmtp
                         if ALL or (usual and (victim == "worker" or others)):
                             cells.append(Kill(victim, point, lmtp, mix, large))
     return cells
@@ -80,6 +83,18 @@ async def held(place: Service, point: str) -> AsyncIterator[tuple[asyncio.Event,
                 yield reached, go
             finally:
                 watching.cancel()
+        return
+    elif point == "unpacking":
+        stopped = place.helpers()
+        assert stopped
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield reached, go
+        finally:
+            for pid in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
         return
     else:
         stage = "dot" if point == "dot answered" else point
@@ -118,7 +133,8 @@ async def strike(place: Service, cell: Kill, go: asyncio.Event) -> None:
 async def run(cell: Kill) -> tuple[Delivery, list[Finding]]:
     """Send until the filter is at the point, strike, and retry until the sender is rid of it."""
     async with service() as place:
-        delivery = Delivery(mail_for(cell.mix, large=cell.large), cell.lmtp)
+        unpacking = cell.point == "unpacking"
+        delivery = Delivery(mail_for(cell.mix, large=cell.large, container=unpacking), cell.lmtp)
         if cell.point == "quarantine files":
             # So that there is a quarantine whose index can be locked.
             await place.retry(Delivery(mail_for(MIX["discard"]), cell.lmtp))
@@ -126,7 +142,13 @@ async def run(cell: Kill) -> tuple[Delivery, list[Finding]]:
                 file.with_suffix(".eml.zst").unlink()
                 file.unlink()
         async with held(place, cell.point) as (reached, go):
-            first = asyncio.create_task(place.attempt(delivery, delivery.attempt()))
+            attempt = delivery.attempt()
+            first = asyncio.create_task(place.attempt(delivery, attempt))
+            if unpacking:
+                await asyncio.wait_for(attempt.handed_over.wait(), PATIENCE)
+                await asyncio.sleep(NO_EVENT)
+                assert not place.clamd.asked
+                reached.set()
             await asyncio.wait_for(reached.wait(), PATIENCE)
             worker = place.worker()
             before = place.taken(delivery.mail)
