@@ -52,6 +52,12 @@ class SpoolError(FilterError):
     reply = reply.STORAGE_FAILED
 
 
+class BusyError(FilterError):
+    """There are more messages than can be worked on. Told in the log once, not for each message."""
+
+    reply = reply.BUSY
+
+
 class PolicyError(FilterError):
     """A recipient's settings could not be looked up."""
 

@@ -29,6 +29,9 @@ DIRECTORY = "history"
 MANY = 20
 """Recipients from which a line is made in a thread: about a tenth of a millisecond, if they have little in common."""
 
+MOST_PENDING = 100
+"""Lines that may wait for a thread. Where the disk hangs, what comes after them is lost and the mail goes on."""
+
 _DAY = re.compile(r"(\d{4}-\d{2}-\d{2})\.jsonl")
 _COMPLAINT_SECONDS = 600.0
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -48,6 +51,7 @@ class History:
         self._descriptor = -1
         self._torn = False
         """Whether a line was cut off by a full disk, so that the next one has to end it."""
+        self._pending = 0
         self._failed = 0
         self._complained = -_COMPLAINT_SECONDS
 
@@ -64,10 +68,18 @@ class History:
     def add(self, handled: Handled) -> None:
         """Write the line of a message, in a thread if that takes longer than it should hold up others."""
         if handled.count > MANY:
+            if self._pending >= MOST_PENDING:
+                self._complain(OSError("too many lines wait to be written"))
+                return
             with contextlib.suppress(RuntimeError):  # there are no threads any more
-                asyncio.get_running_loop().run_in_executor(None, self._add, handled)
+                writing = asyncio.get_running_loop().run_in_executor(None, self._add, handled)
+                self._pending += 1
+                writing.add_done_callback(self._written)
                 return
         self._add(handled)
+
+    def _written(self, _: asyncio.Future[None]) -> None:
+        self._pending -= 1
 
     def _add(self, handled: Handled) -> None:
         try:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol as Interface
 
 from contentfilter.errors import SpoolError
 
@@ -115,22 +116,40 @@ class Message:
         self.close()
 
 
+class Room(Interface):
+    """What a spool asks before it keeps more: others want memory and disk too. Sizes are in bytes."""
+
+    def fits_memory(self, size: int) -> bool:
+        """Take so much more memory, if it is to be had."""
+        ...
+
+    def leave_memory(self) -> None:
+        """Give the memory back."""
+        ...
+
+    def spool(self, size: int) -> None:
+        """Take so much more disk. Raises FilterError."""
+        ...
+
+
 class Spool:
     """Takes the bytes of a message as they arrive and becomes a :class:`Message`.
 
-    directory: where the anonymous file goes once more than memory_threshold bytes have come.
+    directory: where the anonymous file goes once more than memory_threshold bytes have come, or room, if given, has no
+    memory for them.
     """
 
-    def __init__(self, directory: Path, memory_threshold: int) -> None:
+    def __init__(self, directory: Path, memory_threshold: int, room: Room | None = None) -> None:
         self._directory = directory
         self._threshold = memory_threshold
+        self._room = room
         self._memory: list[bytes] = []
         self._descriptor: int | None = None
         self._ends_in_cr = False
         self.size = 0
 
     def write(self, chunk: bytes) -> None:
-        """Append bytes; a bare LF becomes CRLF, also across chunks. Raises SpoolError when they cannot be kept."""
+        """Append bytes; a bare LF becomes CRLF, also across chunks. Raises FilterError when they cannot be kept."""
         if not chunk:
             return
         if chunk.count(b"\n") != chunk.count(b"\r\n"):
@@ -139,9 +158,11 @@ class Spool:
         self.size += len(chunk)
         if self._descriptor is None:
             self._memory.append(chunk)
-            if self.size > self._threshold:
+            if self.size > self._threshold or (self._room and not self._room.fits_memory(len(chunk))):
                 self._move_to_file()
         else:
+            if self._room is not None:
+                self._room.spool(len(chunk))
             _write_all(self._descriptor, chunk)
 
     def _with_full_line_ends(self, chunk: bytes) -> bytes:
@@ -150,10 +171,14 @@ class Spool:
         return _BARE_LF.sub(b"\r\n", chunk)
 
     def _move_to_file(self) -> None:
+        if self._room is not None:
+            self._room.spool(self.size)
         self._descriptor = _anonymous_file(self._directory)
         for chunk in self._memory:
             _write_all(self._descriptor, chunk)
         self._memory.clear()
+        if self._room is not None:
+            self._room.leave_memory()
 
     def finish(self) -> Message:
         """The message. The spool is empty afterwards."""

@@ -25,6 +25,7 @@ from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.header import HeaderInspector, HeaderSettings
 from contentfilter.inspectors.rules import RulesInspector
 from contentfilter.inspectors.spamd import SpamdInspector
+from contentfilter.intake.capacity import Capacity, CapacityLimits
 from contentfilter.intake.listener import Listener
 from contentfilter.intake.settings import IntakeSettings
 from contentfilter.intake.smtp import Service
@@ -67,7 +68,7 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int) -
     retries = retries_for(config)
     pipeline = pipeline_for(config, routes, box, history_for(config), retries)
     service = Service(pipeline.handle, pipeline.admit, retries.turn, retries.unheard)
-    listener = Listener(service, intake_settings(config))
+    listener = Listener(service, intake_settings(config), Capacity(capacity_limits(config)))
     named = zip(sockets, config.listen.addresses, strict=True)
     serving = [asyncio.create_task(listener.serve(sock, name)) for sock, name in named]
     os.write(ready, b"r")
@@ -130,6 +131,7 @@ def box_for(config: Config) -> Box:
             helpers=config.unpack.helpers,
             jobs_per_helper=config.unpack.jobs_per_helper,
             memory=config.unpack.memory,
+            queue=limits.messages_in_work,
             wait=limits.inspect_timeout,
             budget=budget,
         )
@@ -272,4 +274,20 @@ def intake_settings(config: Config) -> IntakeSettings:
         max_connections=config.listen.max_connections,
         command_timeout=config.listen.command_timeout,
         data_timeout=config.listen.data_timeout,
+        min_data_rate=config.listen.min_data_rate,
+    )
+
+
+def capacity_limits(config: Config) -> CapacityLimits:
+    """How much is worked on at a time."""
+    limits = config.limits
+    return CapacityLimits(
+        messages=limits.messages_in_work,
+        bytes=limits.bytes_in_work,
+        messages_in_all=limits.messages_in_all,
+        bytes_in_all=limits.bytes_in_all,
+        memory=limits.memory_held,
+        spool=limits.spool_held,
+        mail_wait=limits.mail_wait,
+        slot_wait=limits.slot_wait,
     )

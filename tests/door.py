@@ -14,7 +14,7 @@ from typing import Any
 
 from contentfilter import reply
 from contentfilter.envelope import Envelope, Protocol
-from contentfilter.intake import Handler, IntakeSettings, Listener, Service
+from contentfilter.intake import Capacity, Handler, IntakeSettings, Listener, Service
 from contentfilter.message import Message
 from contentfilter.reply import Reply
 
@@ -158,6 +158,7 @@ async def open_door(
     directory: Path,
     handler: Handler,
     *,
+    capacity: Capacity | None = None,
     patience: float = 0.0,
     service: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
@@ -170,7 +171,7 @@ async def open_door(
     tcp, unix = listening(path)
     spool = settings.pop("spool_directory", directory)
     limits = IntakeSettings(hostname="filter.example", spool_directory=spool, **settings)
-    listener = Listener(Service(handler, **service), limits)
+    listener = Listener(Service(handler, **service), limits, capacity)
     serving = [asyncio.create_task(listener.serve(sock, name)) for sock, name in ((tcp, "tcp"), (unix, "unix"))]
     try:
         yield Door(listener, tcp.getsockname()[1], path, serving)

@@ -68,24 +68,45 @@ class Listen(Table):
     )
     unix_mode: str = Field(default="0660", pattern=r"^0?[0-7]{3}$", description="permissions of a Unix socket, octal")
     max_connections: int = Field(
-        default=200, gt=0, description="connections a worker serves at once; further ones get 421"
+        default=500,
+        gt=0,
+        description="connections a worker serves at once; for further ones an idle one goes, or else they get 421",
     )
     max_recipients: int = Field(default=2000, ge=100, description="recipients of one message; further ones get 452")
     command_timeout: Seconds = Field(
         default=600.0, description="seconds without a command before the connection is closed"
     )
     data_timeout: Seconds = Field(
-        default=180.0, description="seconds without a byte of DATA before the connection is closed"
+        default=180.0, description="seconds for DATA before the connection is closed; bytes that come put it off"
+    )
+    min_data_rate: int = Field(
+        default=500, gt=0, description="bytes a second of DATA below which data_timeout comes nearer, as in Postfix"
     )
 
 
 class Limits(Table):
-    """What one message may cost."""
+    """What one message may cost, and how much is worked on at a time."""
 
     message_size: Bytes = Field(default=104_857_600, description="bytes; larger messages get 552")
     memory_threshold: Bytes = Field(default=1_048_576, description="bytes; larger messages wait in an anonymous file")
     inspect_timeout: Seconds = Field(
         default=240.0, description="seconds for all inspectors together; below Postfix's patience"
+    )
+    messages_in_work: int = Field(
+        default=100, gt=0, description="messages that a worker works on at a time; further ones wait, then get 451"
+    )
+    bytes_in_work: Bytes = Field(default=536_870_912, description="bytes of all messages that a worker works on")
+    messages_in_all: int = Field(default=0, ge=0, description="messages in work of all workers together; 0: no limit")
+    bytes_in_all: int = Field(default=0, ge=0, description="bytes in work of all workers together; 0: no limit")
+    memory_held: Bytes = Field(
+        default=67_108_864, description="bytes of messages in a worker's memory; further ones wait in anonymous files"
+    )
+    spool_held: Bytes = Field(
+        default=4_294_967_296, description="bytes of messages in a worker's anonymous files; further ones get 452"
+    )
+    mail_wait: Seconds = Field(default=5.0, description="seconds that MAIL waits for room before it gets 451")
+    slot_wait: Seconds = Field(
+        default=120.0, description="seconds that a whole message waits for its turn before it gets 451"
     )
     max_hops: int = Field(default=100, gt=0, description="Received fields; more is a mail loop")
     max_passes: int = Field(
@@ -333,6 +354,16 @@ class Config(Table):
                 raise ValueError(
                     f'[bank.{name}] listeners: "{unknown}" is none of [listen] addresses: {", ".join(addresses)}'
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _the_largest_message_can_be_spooled(self) -> Config:
+        limits = self.limits
+        if limits.spool_held < limits.message_size:
+            raise ValueError(
+                f"[limits] spool_held: {limits.spool_held} is less than one message may have: "
+                f"must be at least message_size, {limits.message_size}"
+            )
         return self
 
     @model_validator(mode="after")

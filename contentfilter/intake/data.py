@@ -10,6 +10,7 @@ from pathlib import Path
 
 from contentfilter import reply
 from contentfilter.errors import FilterError
+from contentfilter.intake.holdings import Holding
 from contentfilter.message import Message, Spool
 
 _END = b"\r\n.\r\n"
@@ -54,12 +55,14 @@ class Receiver:
     """Keeps the content of one message while it comes in; whatever is wrong with it is told at its end.
 
     A client can hear no reply before it has sent its last dot, so a message that is too large, or that we cannot keep,
-    is read to its end and dropped as it comes. max_size and memory_threshold in bytes.
+    is read to its end and dropped as it comes. max_size and memory_threshold in bytes; holding: what the message takes
+    of the worker's room.
     """
 
-    def __init__(self, directory: Path, memory_threshold: int, max_size: int) -> None:
+    def __init__(self, directory: Path, memory_threshold: int, max_size: int, holding: Holding) -> None:
         self._scanner = EndOfData()
-        self._spool = Spool(directory, memory_threshold)
+        self._spool = Spool(directory, memory_threshold, holding)
+        self._holding = holding
         self._max_size = max_size
         self._failure: FilterError | None = None
 
@@ -72,6 +75,7 @@ class Receiver:
             except FilterError as error:
                 self._failure = error
                 self._spool.abandon()
+                self._holding.release()
         return self._scanner.found
 
     def _keep(self, content: bytes) -> None:

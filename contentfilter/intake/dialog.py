@@ -67,6 +67,7 @@ class Dialog:
         self._protocol: Protocol | None = None
         self._client = Client()
         self._sender: Sender | None = None
+        self._put_off = False
         self._recipients: list[Recipient] = []
 
     @property
@@ -109,7 +110,8 @@ class Dialog:
     def _obey(self, verb: str, argument: bytes) -> Reply:
         refusal = OUT_OF_TURN.get((verb, self.state))
         if refusal is not None:
-            return refusal
+            # These were on their way before the client heard that its MAIL was put off. A 503 is for good.
+            return reply.BUSY if self._put_off and verb in ("RCPT", "DATA") else refusal
         if verb in _WITHOUT_ARGUMENT and argument:
             return reply.SYNTAX_NO_ARGUMENT
         match verb:
@@ -153,6 +155,7 @@ class Dialog:
         sender = parse_mail(argument)
         if sender.size > self._settings.max_message_size:
             return reply.MESSAGE_TOO_LARGE
+        self._put_off = False
         self._sender = sender
         return reply.SENDER_OK
 
@@ -188,6 +191,11 @@ class Dialog:
         """Bytes that MAIL has declared with SIZE (RFC 1870), 0 if it has not."""
         return self._sender.size if self._sender is not None else 0
 
+    def put_off(self) -> None:
+        """Forget the sender, for whose message there is no room now."""
+        self._sender = None
+        self._put_off = True
+
     def withdraw_recipient(self) -> None:
         """Forget the last recipient, who was refused after all."""
         self._recipients.pop()
@@ -195,5 +203,6 @@ class Dialog:
     def end_transaction(self) -> None:
         """Forget sender, recipients and what XFORWARD told; it is told anew for each message."""
         self._sender = None
+        self._put_off = False
         self._recipients = []
         self._client = Client()

@@ -14,6 +14,8 @@ import socket
 from collections.abc import Iterable
 
 from contentfilter import reply
+from contentfilter.intake.capacity import Capacity
+from contentfilter.intake.fullness import Fullness
 from contentfilter.intake.settings import IntakeSettings, Network
 from contentfilter.intake.smtp import LINGER, Connection, Service
 from contentfilter.reply import Reply
@@ -32,13 +34,19 @@ _CUT_GRACE = LINGER + 1.0
 class Listener:
     """Accepts on any number of sockets, TCP and Unix, and offers the service to each connection."""
 
-    def __init__(self, service: Service, settings: IntakeSettings) -> None:
+    def __init__(self, service: Service, settings: IntakeSettings, capacity: Capacity | None = None) -> None:
         self._service = service
+        self._capacity = capacity or Capacity()
         self._settings = settings
         self._connections: set[Connection] = set()
         self._arrivals: set[asyncio.Task[None]] = set()
         self._sockets: dict[socket.socket, str] = {}
         self._stopped = asyncio.Event()
+        self._fullness = Fullness(
+            "idle connections give way or new ones are turned away",
+            lambda: f"{len(self._connections)} connections",
+            lambda: 4 * len(self._connections) <= 3 * settings.max_connections,
+        )
 
     @property
     def connections(self) -> int:
@@ -98,6 +106,7 @@ class Listener:
                 peer_address=peer,
                 listener=listener,
                 refusal=refusal,
+                capacity=self._capacity,
             )
 
         try:
@@ -111,9 +120,22 @@ class Listener:
             return reply.SHUTTING_DOWN
         if family != socket.AF_UNIX and not is_allowed(peer, self._settings.allow):
             return reply.ACCESS_DENIED
-        if len(self._connections) >= self._settings.max_connections:
+        if len(self._connections) >= self._settings.max_connections and not self._make_place():
             return reply.TOO_MANY_CONNECTIONS
         return None
+
+    def _make_place(self) -> bool:
+        """Whether there is a place after all, if need be that of the client that has been idle for longest."""
+        staying = [connection for connection in self._connections if not connection.leaving]
+        if len(staying) < self._settings.max_connections:
+            return True
+        self._fullness.found()
+        idlest = max(staying, key=lambda connection: connection.idle)
+        if idlest.idle < self._settings.spare_idle:
+            self._fullness.refused()
+            return False
+        idlest.give_way()
+        return True
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - a deadline for the clients, not for the caller
         """Stop accepting, finish the messages that come in or are handled, and close; what needs longer is cut off.

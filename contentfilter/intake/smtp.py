@@ -22,9 +22,11 @@ import aiosmtpd.smtp
 
 from contentfilter import reply
 from contentfilter.envelope import Envelope
-from contentfilter.errors import FilterError
+from contentfilter.errors import BusyError, FilterError
+from contentfilter.intake.capacity import Capacity
 from contentfilter.intake.data import Receiver
 from contentfilter.intake.dialog import Dialog
+from contentfilter.intake.holdings import Holding
 from contentfilter.intake.refusals import Refusals
 from contentfilter.intake.settings import IntakeSettings
 from contentfilter.intake.wire import CHUNK, BareNewline, ClientGone, LineTooLong, Wire, encode
@@ -55,6 +57,9 @@ aiosmtpd.smtp.log.setLevel(logging.WARNING)
 _CLOSING = frozenset({221, 421, 521})
 """Codes after which we close."""
 
+_AT_ONCE = 0.001
+"""Seconds: a timer is not asked for none."""
+
 LINGER = 5.0
 """Seconds that a client has to take our last words before the connection is cut."""
 
@@ -76,7 +81,8 @@ class Service:
 class Connection(aiosmtpd.smtp.SMTP):
     """One connection. It puts itself into register while it lives.
 
-    listener: our own address; refusal: greet with this reply and close, for clients that may not come in.
+    listener: our own address; refusal: greet with this reply and close, for clients that may not come in;
+    capacity: of the worker, by default one for this connection alone.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         peer_address: str = "",
         listener: str = "",
         refusal: Reply | None = None,
+        capacity: Capacity | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         # Past aiosmtpd's own __init__, which looks for handler methods in all members of self: see above.
@@ -106,10 +113,13 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._settings = settings
         self._register = register
         self._refusal = refusal
+        self._capacity = capacity or Capacity()
         self._dialog = Dialog(settings, peer_address, listener)
         self._name = peer_address or "unix"
         self._refusals = Refusals(settings, self._name)
         self._listening = False
+        self._listening_since = 0.0
+        self._received: int | None = None
         self._draining = False
         self._client_closed = False
         self._leaving = False
@@ -135,7 +145,8 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     def _timeout_cb(self) -> None:
         if not self._leaving:
-            log.warning("%s: timeout in state %s, closing", self._name, self._dialog.state.name)
+            state = self._dialog.state.name if self._received is None else f"DATA after {self._received} bytes"
+            log.warning("%s: timeout in state %s, closing", self._name, state)
         transport = self._writer.transport
         if self._leaving or transport.get_write_buffer_size():
             # It takes nothing from us: it would not hear a farewell either.
@@ -152,6 +163,21 @@ class Connection(aiosmtpd.smtp.SMTP):
         if self._handler_coroutine is None:
             raise RuntimeError("the connection is not made yet")
         return self._handler_coroutine
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is being closed."""
+        return self._leaving
+
+    @property
+    def idle(self) -> float:
+        """Seconds for which the client could have said something and has not; 0 where a message would suffer."""
+        return self.loop.time() - self._listening_since if self._listening and not self._leaving else 0.0
+
+    def give_way(self) -> None:
+        """Close an idle connection: others have something to do."""
+        log.debug("%s: idle for %.0f s in state %s, gives way", self._name, self.idle, self._dialog.state.name)
+        self._part_with(reply.TOO_MANY_CONNECTIONS)
 
     def drain(self) -> None:
         """Close, but not before a message that comes in or is handled has its answer.
@@ -211,7 +237,9 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     async def _converse(self, wire: Wire) -> None:
         if self._refusal is not None:
-            log.warning("%s: not served: %s", self._name, self._refusal)
+            # Of too many the listener tells once.
+            level = logging.DEBUG if self._refusal is reply.TOO_MANY_CONNECTIONS else logging.WARNING
+            log.log(level, "%s: not served: %s", self._name, self._refusal)
             await wire.send(self._refusal)
             return
         await wire.send(self._dialog.greeting())
@@ -225,9 +253,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         line = b""
         try:
             line = await self._next_line(wire)
-            answer = self._dialog.answer(line)
-            if answer is reply.RECIPIENT_OK:
-                answer = await self._admission()
+            answer = await self._considered(self._dialog.answer(line))
         except LineTooLong:
             answer = reply.COMMAND_TOO_LONG
         except BareNewline:
@@ -243,6 +269,7 @@ class Connection(aiosmtpd.smtp.SMTP):
     async def _next_line(self, wire: Wire) -> bytes:
         self._reset_timeout(self._settings.command_timeout)
         self._listening = True
+        self._listening_since = self.loop.time()
         try:
             line = await wire.read_line()
         finally:
@@ -252,6 +279,31 @@ class Connection(aiosmtpd.smtp.SMTP):
             raise ClientGone("too late")
         self._unconfirmed = None
         return line
+
+    async def _considered(self, answer: Reply) -> Reply:
+        """What the dialog answers, unless there is no room for it."""
+        if answer is reply.RECIPIENT_OK:
+            return await self._admission()
+        if answer is reply.SENDER_OK and not self._capacity.has_room(self._dialog.declared_size):
+            return await self._room()
+        if answer is reply.START_DATA and self._capacity.holdings.full:
+            self._capacity.refuse()
+            return reply.STORAGE_FAILED
+        return answer
+
+    async def _room(self) -> Reply:
+        """What the sender that was just named gets: no message is begun that could not be worked on.
+
+        Never 421, which would cut off the commands that are on their way behind MAIL: a connection that is lost makes
+        Postfix hold back all mail for this destination for minutes.
+        """
+        self._rest()
+        there_is_room = await self._capacity.room(self._dialog.declared_size)
+        self._reset_timeout(self._settings.command_timeout)
+        if there_is_room:
+            return reply.SENDER_OK
+        self._dialog.put_off()
+        return reply.BUSY
 
     async def _admission(self) -> Reply:
         """What the recipient that was just named gets: some accept no message of the size that was declared."""
@@ -272,14 +324,24 @@ class Connection(aiosmtpd.smtp.SMTP):
         return refusal
 
     async def _data(self, wire: Wire) -> None:
-        receiver = Receiver(
-            self._settings.spool_directory, self._settings.memory_threshold, self._settings.max_message_size
-        )
+        holding = Holding(self._capacity.holdings)
+        try:
+            await self._take_in(wire, holding)
+        finally:
+            holding.release()
+            self._capacity.serve()
+
+    async def _take_in(self, wire: Wire, holding: Holding) -> None:
+        settings = self._settings
+        receiver = Receiver(settings.spool_directory, settings.memory_threshold, settings.max_message_size, holding)
         try:
             await self._receive(wire, receiver)
             message = receiver.finish()
         except FilterError as error:
-            log.warning("%s: message not taken: %s", self._name, error)
+            if isinstance(error, BusyError):
+                self._capacity.refuse()
+            else:
+                log.warning("%s: message not taken: %s", self._name, error)
             await self._conclude(wire, [error.reply] * self._dialog.answers)
             return
         finally:
@@ -288,10 +350,19 @@ class Connection(aiosmtpd.smtp.SMTP):
             await self._hand_over(wire, message)
 
     async def _receive(self, wire: Wire, receiver: Receiver) -> None:
+        patience, rate = self._settings.data_timeout, self._settings.min_data_rate
+        now = self.loop.time()
+        deadline = now + patience
         ended = False
+        self._received = 0
         while not ended:
-            self._reset_timeout(self._settings.data_timeout)
-            ended = receiver.feed(await wire.read_chunk())
+            self._reset_timeout(max(deadline - now, _AT_ONCE))
+            chunk = await wire.read_chunk()
+            self._received += len(chunk)
+            ended = receiver.feed(chunk)
+            now = self.loop.time()
+            deadline = min(now + patience, deadline + len(chunk) / rate)
+        self._received = None
         wire.unread(receiver.rest)
 
     async def _hand_over(self, wire: Wire, message: Message) -> None:
@@ -305,7 +376,7 @@ class Connection(aiosmtpd.smtp.SMTP):
             await self._conclude(wire, [error.reply] * self._dialog.answers)
 
     async def _handle(self, wire: Wire, envelope: Envelope, message: Message) -> None:
-        replies = await self._outcome(envelope, message)
+        replies = await self._in_slot(envelope, message)
         self._reset_timeout(self._settings.command_timeout)
         self._refusals.forgive()
         if self._service.unheard is not None:
@@ -318,6 +389,22 @@ class Connection(aiosmtpd.smtp.SMTP):
             raise
         if self._client_closed:
             await self._report_unheard()
+
+    async def _in_slot(self, envelope: Envelope, message: Message) -> Sequence[Reply]:
+        """Have the message worked on when it is its turn. The slot is given back before anybody reads our replies."""
+        size, was_there = len(message), not self._client_closed
+        if not self._capacity.try_enter(size):
+            try:
+                await self._capacity.enter(size)
+            except BusyError as error:
+                return [error.reply] * self._dialog.answers
+        try:
+            if was_there and self._client_closed:
+                # It gave up waiting and will come again: whatever we did now would be done twice.
+                return [reply.BUSY] * self._dialog.answers
+            return await self._outcome(envelope, message)
+        finally:
+            self._capacity.leave(size)
 
     def _rest(self) -> None:
         """No timeout while we are the one who is waited for: the handler has its own deadlines."""

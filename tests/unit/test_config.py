@@ -83,6 +83,10 @@ def test_an_empty_file_is_a_configuration() -> None:
             '[bank.b] listeners: "127.0.0.1:1" is none of [listen] addresses: 127.0.0.1:10025',
         ),
         (
+            "[limits]\nmessage_size = 100\nspool_held = 99",
+            "[limits] spool_held: 99 is less than one message may have: must be at least message_size, 100",
+        ),
+        (
             "[policy.default]\nexpires = 2030-12-31",
             "[policy.default] expires: the default has no end: put what has one",
         ),

@@ -206,6 +206,24 @@ async def test_a_long_line_is_written_off_the_loop_and_is_there(tmp_path: Path) 
     assert find(tmp_path / "history", "k7hw2mzqv9tq4c8xn")
 
 
+async def test_lines_that_wait_for_a_disk_that_hangs_are_no_more_than_so_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(history, "MOST_PENDING", 3)
+    writer = History(tmp_path / "history", lambda: NOON)
+    one = handled(Group(tuple(f"u{number}@x" for number in range(history.MANY + 1)), CLEAN, effective()))
+    with writer._guard:  # whoever writes now does not come to an end
+        for _ in range(5):
+            writer.add(one)
+        assert "1 messages are missing from the history" in caplog.text
+    async with asyncio.timeout(20):
+        while writer._pending:
+            await asyncio.sleep(0.001)
+    writer.add(one)
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert find(tmp_path / "history", one.id) == [one] * 4
+
+
 def test_a_new_file_begins_at_midnight_utc(tmp_path: Path) -> None:
     times = iter([NOON, NOON + DAY / 2 - 1, NOON + DAY / 2, NOON + DAY])
     writer = History(tmp_path / "history", lambda: next(times))

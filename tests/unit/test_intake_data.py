@@ -15,9 +15,14 @@ from hypothesis import strategies as st
 from contentfilter import reply
 from contentfilter.errors import FilterError
 from contentfilter.intake.data import EndOfData, Receiver
+from contentfilter.intake.holdings import Holding, Holdings
 from tests.door import descriptors
 
 LETTERS = (b"\r", b"\n", b".", b"\0", b"\r\n", b"x")
+
+
+def holding(memory: int = 1 << 30, spool: int = 1 << 30) -> Holding:
+    return Holding(Holdings(memory, spool))
 
 
 def reference(stream: bytes) -> tuple[bytes, bytes] | None:
@@ -84,7 +89,7 @@ def receive(receiver: Receiver, stream: bytes, size: int = 1000) -> None:
 
 
 def test_a_bare_lf_becomes_crlf_and_does_not_end_the_message(tmp_path: Path) -> None:
-    receiver = Receiver(tmp_path, 100, 1000)
+    receiver = Receiver(tmp_path, 100, 1000, holding())
     receive(receiver, b"a\n.\nb\r.\rc\n.\r\nd\r\n.\ne\r\n.\r\n", 1)
     with receiver.finish() as message:
         assert bytes(message.buffer) == b"a\r\n.\r\nb\r.\rc\r\n.\r\nd\r\n\r\ne\r\n"
@@ -92,7 +97,7 @@ def test_a_bare_lf_becomes_crlf_and_does_not_end_the_message(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("threshold", [0, 10, 10_000])
 def test_content_is_kept_in_memory_or_file(tmp_path: Path, threshold: int) -> None:
-    receiver = Receiver(tmp_path, threshold, 10_000)
+    receiver = Receiver(tmp_path, threshold, 10_000, holding())
     receive(receiver, b"Subject: x\r\n\r\n" + b"line\r\n" * 300 + b".\r\n")
     with receiver.finish() as message:
         assert bytes(message.buffer) == b"Subject: x\r\n\r\n" + b"line\r\n" * 300
@@ -101,7 +106,7 @@ def test_content_is_kept_in_memory_or_file(tmp_path: Path, threshold: int) -> No
 
 @pytest.mark.parametrize(("size", "fits"), [(99, True), (100, True), (101, False), (100_000, False)])
 def test_the_size_limit_is_exact_and_told_at_the_end(tmp_path: Path, size: int, fits: bool) -> None:
-    receiver = Receiver(tmp_path, 50, 100)
+    receiver = Receiver(tmp_path, 50, 100, holding())
     receive(receiver, b"x" * (size - 2) + b"\r\n.\r\n")
     if fits:
         with receiver.finish() as message:
@@ -114,7 +119,7 @@ def test_the_size_limit_is_exact_and_told_at_the_end(tmp_path: Path, size: int, 
 
 def test_what_cannot_be_kept_is_read_to_its_end(tmp_path: Path) -> None:
     before = descriptors()
-    receiver = Receiver(tmp_path / "missing", 10, 1_000_000)
+    receiver = Receiver(tmp_path / "missing", 10, 1_000_000, holding())
     receive(receiver, b"line\r\n" * 3000 + b".\r\n")
     with pytest.raises(FilterError) as caught:
         receiver.finish()
@@ -125,7 +130,7 @@ def test_what_cannot_be_kept_is_read_to_its_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("threshold", [10, 1_000_000])
 def test_what_is_too_large_is_dropped_while_it_still_comes(tmp_path: Path, threshold: int) -> None:
     before = descriptors()
-    receiver = Receiver(tmp_path, threshold, 100_000)
+    receiver = Receiver(tmp_path, threshold, 100_000, holding())
     tracemalloc.start()
     try:
         for _ in range(1000):
@@ -143,7 +148,7 @@ def test_what_is_too_large_is_dropped_while_it_still_comes(tmp_path: Path, thres
 
 def test_an_abandoned_message_leaves_nothing(tmp_path: Path) -> None:
     before = descriptors()
-    receiver = Receiver(tmp_path, 10, 1_000_000)
+    receiver = Receiver(tmp_path, 10, 1_000_000, holding())
     assert not receiver.feed(b"line\r\n" * 3000)
     receiver.abandon()
     assert descriptors() == before

@@ -23,7 +23,8 @@ contentfilter.policy contentfilter.inspectors
 contentfilter.score contentfilter.decision contentfilter.outcome contentfilter.fields contentfilter.config
 contentfilter.stored contentfilter.explain
 contentfilter.explain.basis contentfilter.explain.counterfactual contentfilter.explain.explanation
-contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.routes
+contentfilter.intake.settings contentfilter.intake.fullness contentfilter.intake.waiting contentfilter.intake.holdings
+contentfilter.intake.capacity contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.routes
 contentfilter.delivery_report contentfilter.maillog
 quarantine
 contentfilter.case contentfilter.delivery contentfilter.notice contentfilter.notifier
@@ -50,7 +51,7 @@ PURE = (
     *("contentfilter.inspectors.banned_", "contentfilter.policy.settings", "contentfilter.policy.lists"),
     *("contentfilter.policy.banks", "contentfilter.policy.forms", "contentfilter.policy.exchange"),
     *("contentfilter.policy.describe", "contentfilter.policy.explained"),
-    *("contentfilter.stored", "contentfilter.explain.basis"),
+    *("contentfilter.stored", "contentfilter.explain.basis", "contentfilter.intake.holdings"),
     *("contentfilter.explain.counterfactual", "contentfilter.explain.explanation"),
 )
 IO = {"asyncio", "socket", "subprocess", "selectors", "ssl", "multiprocessing", "threading"}

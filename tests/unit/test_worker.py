@@ -6,6 +6,7 @@ from pathlib import Path
 
 from contentfilter import config, worker
 from contentfilter.decision import OnFailure
+from contentfilter.intake import CapacityLimits
 from contentfilter.mime import Limits
 
 
@@ -65,6 +66,13 @@ def test_the_way_in() -> None:
     settings = worker.intake_settings(config.parse(text, "test"))
     assert [str(network) for network in settings.allow] == ["192.0.2.0/24"]
     assert (settings.max_recipients, settings.max_connections, settings.max_message_size) == (123, 7, 99)
+
+
+def test_how_much_is_worked_on_at_a_time() -> None:
+    text = "messages_in_work = 1\nbytes_in_work = 2\nmessages_in_all = 3\nbytes_in_all = 4\nmemory_held = 5\n"
+    text += "message_size = 6\nspool_held = 6\nmail_wait = 7\nslot_wait = 8"
+    limits = worker.capacity_limits(config.parse(f"[limits]\n{text}", "test"))
+    assert limits == CapacityLimits(1, 2, 3, 4, 5, 6, 7.0, 8.0)
 
 
 async def test_the_delimiter_is_the_sites(tmp_path: Path) -> None:
