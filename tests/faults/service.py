@@ -82,8 +82,13 @@ class Service:
                 await asyncio.sleep(PAUSE)
 
     async def start(self) -> None:
-        """The daemon, as a service manager does."""
+        """The daemon. Its own log says when it is there: what greets may be another process that has its port."""
+        before = self._times_ready()
         await asyncio.to_thread(self.filter.start)
+        await until(lambda: self._times_ready() > before)
+
+    def _times_ready(self) -> int:
+        return sum(" ready: " in line for line in self.filter.log_lines())
 
     async def stop(self) -> int:
         """Let the daemon finish: what it has still in hand is delivered then."""
