@@ -1,14 +1,14 @@
 # Two commands need nothing but this file and a Debian machine: make demo, make test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check audit bench bench-quick bench-limits fuzz fuzz-dialog soak clean
+.PHONY: help demo test check audit bench bench-quick bench-limits faults faults-amavis fuzz fuzz-dialog soak clean
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SECONDS ?= 60
 MINUTES ?= 10
 
 help:  ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo:  ## Mail through a private Postfix, clamd, spamd and the filter; shows what became of it
 	@scripts/setup
@@ -37,6 +37,14 @@ bench-quick:  ## The same in about two minutes, roughly; nothing in docs is chan
 
 bench-limits:  ## Large messages beside small ones, growth, memory, start, and what holds up the event loop
 	@$(MAKE) bench BENCH='--no-comparison --limit all $(BENCH)'
+
+faults:  ## Every cell of the fault suite, of which `make test` runs a sample; FAULTS_REPORT=FILE for the figures
+	@scripts/setup --dev
+	@FAULTS=all $(BIN)/pytest tests/faults
+
+faults-amavis:  ## The cells that fit any filter, for amavisd-new and for us; FAULTS_SAMPLE=1 for all of them
+	@scripts/setup --dev
+	@$(BIN)/python -m tests.faults.against_amavis
 
 fuzz:  ## Fuzz the MIME parser for SECONDS=60, guided by coverage; needs a wheel of atheris for this Python
 	@scripts/setup

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from contentfilter.board import Board
 from contentfilter.domains import LocalDomains
@@ -188,8 +189,12 @@ async def journey(
     policies: Policies | None = None,
     history: History | None = None,
     own: Mapping[str, Policy] = MappingProxyType({}),
+    **intake: Any,
 ) -> AsyncIterator[Journey]:
-    """A journey for the time of the block. patience: seconds for each wait on the next hop; own: further policies."""
+    """A journey for the time of the block.
+
+    patience: seconds for each wait on the next hop; own: further policies; intake: settings of the door.
+    """
     quarantine = keeper or Quarantine(directory / "quarantine", f"sqlite:///{directory / 'index.sqlite'}")
     own_and_usual = {f"{name}@x.example": policy for name, policy in {**POLICIES, **own}.items()}
     policies = policies or policies_of(Policy(), own_and_usual)
@@ -216,7 +221,7 @@ async def journey(
             site, policies, inspectors, routes, quarantine, box=box or Unopened(), history=history, memory=retries
         )
         service = {"admit": pipeline.admit, "turn": retries.turn, "unheard": retries.unheard}
-        async with open_door(directory, pipeline.handle, service=service, patience=5.0) as door:
+        async with open_door(directory, pipeline.handle, service=service, patience=5.0, **intake) as door:
             yield Journey(door, hop, quarantine, next_hop, ledger, turns)
         await pipeline.close()
         await routes.close()

@@ -50,7 +50,6 @@ $sa_kill_level_deflt = 9999;
 @spam_tag_level_maps = ({{ map {{ ($_, -999) }} qw({tagged}) }}, \$sa_tag_level_deflt);
 @spam_tag2_level_maps = ({{ map {{ ($_, -998) }} qw({eager}) }}, \$sa_tag2_level_deflt);
 {scanners}
-1;
 """
 _CLAMD: Final = r"""@bypass_virus_checks_maps = (0);
 @av_scanners = (['ClamAV-clamd', \&ask_daemon, ["CONTSCAN {{}}\n", '{socket}'],
@@ -69,7 +68,8 @@ _NO_SPAMASSASSIN: Final = "@bypass_spam_checks_maps = (1);\n"
 class Amavis:
     """amavisd-new in a directory of its own. Raises StartError.
 
-    clamd_socket: the path of clamd's Unix socket, "" to scan for no viruses; spamassassin: the directory with the local
+    clamd_socket: the path of clamd's Unix socket, "" to scan for no viruses; settings: Perl that comes
+    after the rest of the configuration; spamassassin: the directory with the local
     configuration of SpamAssassin, None to do without.
     """
 
@@ -81,6 +81,7 @@ class Amavis:
         clamd_socket: str = "",
         spamassassin: Path | None = None,
         children: int = CHILDREN,
+        settings: str = "",
     ) -> None:
         self.port = free_port()
         self.pid = 0
@@ -92,6 +93,7 @@ class Amavis:
         )
         self._children = children
         self.log = directory / "amavis.log"
+        self._settings = settings
         self._daemon: Daemon | None = None
 
     def __enter__(self) -> Amavis:
@@ -110,6 +112,7 @@ class Amavis:
                 eager=" ".join(EAGER),
                 scanners=self._scanners,
             )
+            + f"{self._settings}\n1;\n"
         )
         files = [file for directory in _DEBIAN for file in sorted(directory.glob("[0-9]*")) if "~" not in file.name]
         command = [PROGRAM, *(word for file in (*files, configuration) for word in ("-c", str(file))), "foreground"]

@@ -55,9 +55,10 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Trickle:
-    """Answer a byte at a time, each in its own turn of the event loop."""
+    """Answer a byte at a time, each in its own turn of the event loop. pause: seconds after each."""
 
     text: str
+    pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ Script = Mapping[str, Step | Sequence[Step]]
 class Transaction:
     """What one MAIL began. Commands are as they came, without CRLF.
 
-    xforward: attributes as they came, in xtext; raw: all that stood between 354 and the final dot.
+    xforward: attributes as they came, in xtext; raw: all that stood between 354 and the final dot. complete: the final
+    dot has come; dot: the scripted step that answered it; delivered: the answer was positive.
     """
 
     connection: int
@@ -98,6 +100,8 @@ class Transaction:
     rcpts: list[bytes] = field(default_factory=list)
     accepted: list[bytes] = field(default_factory=list)
     raw: bytes = b""
+    complete: bool = False
+    dot: Step | None = None
     delivered: bool = False
 
     @property
@@ -184,6 +188,12 @@ class FakeNextHop:
             writer.write(data)
             if close:
                 task.cancel()
+
+    def reset(self) -> None:
+        """Cut every open connection with a TCP RST."""
+        for task, writer in self._tasks.items():
+            writer.transport.abort()
+            task.cancel()
 
     async def __aenter__(self) -> FakeNextHop:
         if self._path is not None:
@@ -300,8 +310,9 @@ class _Dialog:
             return
         await self._content(transaction)
         self._forget()
-        first = _split(transaction.accepted[0])[0]
-        transaction.delivered = await self._answer("250 2.0.0 Ok: queued as FAKE", f"dot:{first}", "dot")
+        transaction.complete = True
+        transaction.dot = self._hop.step(f"dot:{_split(transaction.accepted[0])[0]}", "dot")
+        transaction.delivered = await self._play(transaction.dot or "250 2.0.0 Ok: queued as FAKE")
 
     async def _content(self, transaction: Transaction) -> None:
         step = self._hop.step("body")
@@ -371,7 +382,7 @@ class _Dialog:
                 for byte in _wire(step.text):
                     self._writer.write(bytes([byte]))
                     await self._writer.drain()
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(step.pause)
                 return step.text[0] in "23"
             case Hold():
                 step.reached.set()
