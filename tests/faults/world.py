@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from contentfilter.decision import OnFailure
+from contentfilter.failure import OnFailure
+from contentfilter.inspectors.backends import Resting
 from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.spamd import SpamdInspector
 from quarantine.index import Query
@@ -91,8 +92,8 @@ async def world(cell: Cell) -> AsyncIterator[World]:
         directory = Path(name)
         async with FakeClamd(directory / "clamd") as clamd, FakeSpamd(directory / "spamd") as spamd:
             inspectors = (
-                ClamdInspector(clamd.address, timeout=patience),
-                SpamdInspector(spamd.address, timeout=patience),
+                ClamdInspector(clamd.address, timeout=patience, resting=Resting(probe=patience), cache=0),
+                SpamdInspector(spamd.address, timeout=patience, resting=Resting(probe=patience)),
             )
             async with journey(
                 directory,
