@@ -122,7 +122,7 @@ def settings(clamd: str, spamd: str, **tables: Any) -> dict[str, Any]:
         "domains": {"local": ["x.example"]},
         "limits": {"memory_threshold": MEMORY_THRESHOLD},
         "unpack": {"helpers": 1},
-        "clamav": {"socket": clamd},
+        "clamav": {"socket": clamd, "cache": 0},
         "spamassassin": {"address": spamd},
         "policy": {f"{who}@x.example": _table(policy) for who, policy in policies().items()},
     }
