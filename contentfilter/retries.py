@@ -35,8 +35,12 @@ class Attempt:
 
     @property
     def answered(self) -> Mapping[str, Reply]:
-        """The replies that recipients have from an earlier attempt, by address."""
-        settled = self.known.settled
+        """The replies that recipients of this envelope have from an earlier attempt, by address.
+
+        Postfix sends a message with many recipients in several transactions: others of it are no business of this one.
+        """
+        asked, known = (one.address for one in self.envelope.recipients), self.known.settled
+        settled = {address: known[address] for address in asked if address in known} if known else known
         if self.envelope.protocol is Protocol.LMTP or not settled:
             return settled
         if all(settled.get(one.address, _NONE).permanent for one in self.envelope.recipients):
@@ -140,7 +144,7 @@ class Retries:
     async def strike(self, mail_id: str, attempt: Attempt, harm: str) -> None:
         """As :meth:`Memory.strike`."""
         try:
-            await asyncio.to_thread(self._ledger.strike, [attempt.identity.name], harm)
+            await asyncio.to_thread(self._ledger.strike, [attempt.identity.name], harm, attempt.known.strikes)
         except LedgerError as error:
             maillog.step_failed(mail_id, "counting a harm", error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 from contentfilter.errors import InspectorError, InspectorTimeoutError, LedgerError
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
+from contentfilter.identity import Identity
+from contentfilter.inspectors import Subject
 from contentfilter.policy.settings import Policy
 from contentfilter.verdict import Action
 from quarantine.index import Query
@@ -168,6 +171,22 @@ async def test_an_order_of_recipients_changes_nothing(tmp_path: Path) -> None:
         assert way.delivered() == {"pass", "other"}
 
 
+async def test_transactions_of_one_message_have_each_their_own_answer(tmp_path: Path) -> None:
+    """Postfix splits a message for many recipients, and all of it has one queue id."""
+    async with journey(tmp_path, FIRST_LATER) as way:
+        for rcpt in ("pass", "reject"):
+            client = await way.begin("EHLO", [rcpt])
+            await client.replies(1)
+            client.vanish()
+            await way.door.empty()
+        assert await send(way, "smtp", "reject") == "554"
+        assert await send(way, "smtp", "pass") == "250"
+        assert await send(way, "smtp", "discard", "later") == "451"
+        assert await send(way, "smtp", "reject", "no") == "554"
+        assert way.reports() == []
+        assert way.delivered() == {"pass"}
+
+
 async def test_a_bcc_is_sent_once_however_often_the_message_comes(tmp_path: Path) -> None:
     bcc = Scripted("rules", (Finding(Kind.RULE, "rules", "x", rule=RuleHit(RuleAction.BCC, "x:1", "copy@z.example")),))
     script: Script = {**SCRIPT, "RCPT:<later@x.example>": [Say("451 4.3.0 not now")] * 2}
@@ -253,6 +272,62 @@ async def test_what_did_harm_once_and_then_none_is_forgiven(tmp_path: Path, monk
         assert entry.strikes == 2
         assert await send(way, "lmtp", "pass") == "250"
         assert way.ledger.entries() == []
+
+
+async def test_who_waits_to_be_tried_alone_is_not_blamed_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should the worker die meanwhile, then by that other one."""
+    seen: list[list[bytes]] = []
+
+    class Looking(Scripted):
+        async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+            seen.append(way.place.in_work())
+            return ()
+
+    async with journey(tmp_path, inspectors=[Looking()]) as way:
+        name = Identity(hashlib.sha256(MESSAGE).hexdigest(), SENDER, way.ident).name
+        way.ledger.strike([name], "worker ended: SIGSEGV")
+        waits = waiting(way, monkeypatch)
+        async with way.turns.of_suspect():
+            retry = asyncio.create_task(send(way, "lmtp", "pass"))
+            await asyncio.wait_for(waits.wait(), PATIENCE)
+            assert way.place.in_work() == []
+        assert await asyncio.wait_for(retry, PATIENCE) == "250"
+        assert seen == [[name]]
+        assert way.place.in_work() == []
+
+
+async def test_whom_nobody_looked_at_is_not_forgiven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scanner = Scripted()
+    async with journey(tmp_path, inspectors=[scanner]) as way:
+        with monkeypatch.context() as broken:
+            broken.setattr("contentfilter.pipeline.decide", _broken)
+            assert await send(way, "lmtp", "pass") == "451"
+        scanner.failure = InspectorError("clamd is gone")
+        assert await send(way, "lmtp", "pass") == "451"
+        (entry,) = way.ledger.entries()
+        assert entry.strikes == 1
+        scanner.failure = None
+        assert await send(way, "lmtp", "pass") == "250"
+        assert way.ledger.entries() == []
+
+
+async def test_transactions_that_suffer_together_count_once(tmp_path: Path) -> None:
+    both = asyncio.Barrier(2)
+
+    class Hanging(Scripted):
+        async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+            await both.wait()
+            raise InspectorTimeoutError("slow")
+
+        async def answers(self) -> bool:
+            return True
+
+    async with journey(tmp_path, inspectors=[Hanging()]) as way:
+        assert await asyncio.gather(send(way, "lmtp", "pass"), send(way, "lmtp", "drop")) == ["451", "451"]
+        (entry,) = way.ledger.entries()
+        assert entry.strikes == 1
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])
