@@ -125,10 +125,16 @@ class Pipeline:
 
     async def handle(self, envelope: Envelope, message: Message) -> tuple[Reply, ...]:
         """The journey. One reply per recipient for LMTP, exactly one for SMTP."""
-        began = time.monotonic()
         mail_id = new_id()
         attempt = await self._memory.attempt(envelope, message)
-        waiting = attempt.open
+        answers = await self._journey(mail_id, attempt, message)
+        if attempt.answered and not any(answer.temporary for answer in answers):
+            await self._memory.complete(mail_id, attempt)
+        return answers
+
+    async def _journey(self, mail_id: str, attempt: Attempt, message: Message) -> tuple[Reply, ...]:
+        began = time.monotonic()
+        envelope, waiting = attempt.envelope, attempt.open
         if len(waiting.recipients) < len(envelope.recipients):
             maillog.remembered(mail_id, envelope, attempt.answered)
             if not waiting.recipients:

@@ -76,6 +76,10 @@ class Memory(Interface):
         """
         ...
 
+    async def complete(self, mail_id: str, attempt: Attempt) -> None:
+        """A retry got the last of its replies: nobody needs to come again with it."""
+        ...
+
     async def strike(self, mail_id: str, attempt: Attempt, harm: str) -> None:
         """Count a harm that the message did."""
         ...
@@ -103,6 +107,9 @@ class Forgetful:
     async def remember(self, attempt: Attempt, replies: Mapping[str, Reply], additions: Sequence[str] = ()) -> bool:
         """It cannot."""
         return False
+
+    async def complete(self, mail_id: str, attempt: Attempt) -> None:
+        """There is nothing to forget."""
 
     async def strike(self, mail_id: str, attempt: Attempt, harm: str) -> None:
         """Not counted."""
@@ -140,6 +147,15 @@ class Retries:
             maillog.not_remembered(attempt.envelope, error)
             return False
         return True
+
+    async def complete(self, mail_id: str, attempt: Attempt) -> None:
+        """As :meth:`Memory.complete`. Without a queue id the same bytes are from now on a message sent anew."""
+        if attempt.identity.ident:
+            return
+        try:
+            await asyncio.to_thread(self._ledger.forget, [attempt.identity.name])
+        except LedgerError as error:
+            maillog.step_failed(mail_id, "forgetting who has a message", error)
 
     async def strike(self, mail_id: str, attempt: Attempt, harm: str) -> None:
         """As :meth:`Memory.strike`."""

@@ -103,6 +103,41 @@ async def test_without_a_queue_id_the_bytes_and_the_sender_tell(tmp_path: Path) 
         assert await send(way, "smtp", "pass", "later") == "451"
         assert await send(way, "smtp", "pass", "later") == "250"
         assert way.delivered() == {"pass", "later"}
+        # That retry was the last: whoever sends the same bytes now means another message.
+        assert await send(way, "smtp", "pass", "later") == "250"
+        assert [one.rcpt_tos for one in way.hop.delivered if "pass@x.example" in one.rcpt_tos][1:] == [
+            ["pass@x.example", "later@x.example"]
+        ]
+
+
+@pytest.mark.parametrize("door", ["smtp", "lmtp"])
+async def test_without_a_queue_id_who_was_answered_and_left_without_a_word_sends_a_new_message(
+    tmp_path: Path, door: str
+) -> None:
+    """A probe, say, that sends the same bytes every hour and closes without QUIT."""
+    async with journey(tmp_path) as way:
+        way.ident = ""
+        for _ in range(3):
+            client = await way.begin(HELLO[door], ["pass"])
+            assert [answer[:3] for answer in await client.replies(1)] == ["250"]
+            await client.close()
+            await way.door.empty()
+        assert [one.rcpt_tos for one in way.hop.delivered] == [["pass@x.example"]] * 3
+
+
+async def test_without_a_queue_id_who_left_before_the_answer_is_believed(tmp_path: Path) -> None:
+    hold = Hold("250 2.0.0 Ok: queued as HELD")
+    async with journey(tmp_path, {**SCRIPT, "dot": [hold]}) as way:
+        way.ident = ""
+        client = await way.begin("EHLO", ["pass"])
+        await asyncio.wait_for(hold.reached.wait(), PATIENCE)
+        await client.close()
+        hold.go.set()
+        await way.door.empty()
+        assert await send(way, "smtp", "pass") == "250"
+        assert way.delivered() == {"pass"}
+        assert await send(way, "smtp", "pass") == "250"
+        assert len(way.hop.delivered) == 2
 
 
 def waiting(way: Journey, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
