@@ -8,7 +8,6 @@ import os
 import socket
 import stat
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -91,8 +90,10 @@ def close(sockets: Mapping[str, socket.socket]) -> None:
 
 
 def change_modes(addresses: Iterable[str], mode: int) -> None:
-    """Set the permissions of those that are Unix sockets."""
+    """Set the permissions of those that are Unix sockets, as far as they let us; that is no reason to stop serving."""
     for address in addresses:
         if path := Endpoint.parse(address).path:
-            with suppress(FileNotFoundError):  # somebody removed it, and the socket is unreachable whatever its mode
+            try:
                 Path(path).chmod(mode)
+            except OSError as error:
+                _log.warning("%s keeps its permissions: %s", path, error.strerror)
