@@ -53,7 +53,13 @@ class Copies:
         def keep() -> None:
             self._quarantine.keep(_record(case, item_id, recipients), case.message)
 
-        await asyncio.to_thread(keep)
+        keeping = asyncio.ensure_future(asyncio.to_thread(keep))
+        try:
+            await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            # The thread goes on. Who withdraws what is not there yet would leave it behind.
+            await asyncio.wait([keeping])
+            raise
 
     async def withdraw(self, case: Case, told: Sequence[Outcome]) -> None:
         """For whoever was told to come again: each retry keeps one anew. told: in the order of the recipients."""

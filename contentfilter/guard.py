@@ -174,7 +174,7 @@ class Guard:
         To be called every LOOK_SECONDS, or every quarter of a shorter worker_timeout.
         """
         now = time.monotonic()
-        if now - self._looked > 2 * LOOK_SECONDS + 1:
+        if now - self._looked > min(2 * LOOK_SECONDS + 1, worker_timeout / 2):
             # We did not run ourselves, in a reload or because all of the machine was paused: nobody can have beaten.
             self._awake_since = now
         self._looked = now

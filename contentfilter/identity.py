@@ -1,7 +1,7 @@
 """What a retry is recognised by: the message, its sender, and the queue id that Postfix has for it. Pure.
 
 A message that is sent anew has another queue id, and with it other bytes, because Postfix writes the id into its
-Received field. Where no XFORWARD tells the queue id, message and sender have to do.
+Received field. Where no XFORWARD tells the queue id, message and sender have to do, until all of it is answered for.
 """
 
 from __future__ import annotations

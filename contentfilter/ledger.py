@@ -150,15 +150,20 @@ class Ledger:
 
         self._write(write)
 
-    def strike(self, names: Sequence[bytes], harm: str) -> None:
-        """Count a harm that each of these messages may have done; names: of their identities. Raises LedgerError."""
+    def strike(self, names: Sequence[bytes], harm: str, known: int | None = None) -> None:
+        """Count a harm that each of these messages may have done, once for each. Raises LedgerError.
+
+        names: of their identities. known: how many strikes the attempt knew of that did it; a message may come in
+        several transactions at a time, each for some of its recipients, and what they suffer together is one harm.
+        """
         now = self._clock()
+        count, more = (1, 1) if known is None else (known + 1, 0)
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany(
-                "INSERT INTO strike VALUES (?, 1, ?, ?) ON CONFLICT (identity) DO UPDATE SET"
-                " count = count + 1, why = excluded.why, time = excluded.time",
-                [(name, harm, now) for name in names],
+                "INSERT INTO strike VALUES (?, ?, ?, ?) ON CONFLICT (identity) DO UPDATE SET"
+                " count = max(count + ?, excluded.count), why = excluded.why, time = excluded.time",
+                [(name, count, harm, now, more) for name in dict.fromkeys(names)],
             )
 
         self._write(write)

@@ -125,17 +125,22 @@ class Pipeline:
 
     async def handle(self, envelope: Envelope, message: Message) -> tuple[Reply, ...]:
         """The journey. One reply per recipient for LMTP, exactly one for SMTP."""
-        began = time.monotonic()
         mail_id = new_id()
         attempt = await self._memory.attempt(envelope, message)
-        waiting = attempt.open
+        answers = await self._journey(mail_id, attempt, message)
+        if attempt.answered and not any(answer.temporary for answer in answers):
+            await self._memory.complete(mail_id, attempt)
+        return answers
+
+    async def _journey(self, mail_id: str, attempt: Attempt, message: Message) -> tuple[Reply, ...]:
+        began = time.monotonic()
+        envelope, waiting = attempt.envelope, attempt.open
         if len(waiting.recipients) < len(envelope.recipients):
             maillog.remembered(mail_id, envelope, attempt.answered)
             if not waiting.recipients:
                 return _answers(attempt, ())
         try:
-            with self._memory.at_risk(attempt):
-                case = await self._case(mail_id, waiting, message, attempt)  # 1 to 5
+            case = await self._case(mail_id, waiting, message, attempt)  # 1 to 5
         except FilterError as error:
             maillog.undecided(mail_id, waiting, error)
             raise
@@ -159,11 +164,13 @@ class Pipeline:
             maillog.isolated(mail_id, envelope, known.strikes, known.harm)
             return await self._isolated(mail_id, envelope, message, known)
         async with self._memory.alone() if known.strikes else contextlib.nullcontext():
-            case = await self._judge_on_trial(mail_id, envelope, message, attempt)
+            # Not while it waits: whoever is in work meanwhile may bring us down, and it had no part in that.
+            with self._memory.at_risk(attempt):
+                case = await self._judge_on_trial(mail_id, envelope, message, attempt)
         case.opened.close()
         if case.harm:
             await self._memory.strike(mail_id, attempt, case.harm)
-        elif known.strikes:
+        elif known.strikes and not _failures(case.evidence):
             await self._memory.absolve(mail_id, attempt)
         return case
 
@@ -425,6 +432,11 @@ def _answers(attempt: Attempt, outcomes: Sequence[Outcome]) -> tuple[Reply, ...]
     return tuple(
         earlier[one.address] if one.address in earlier else next(fresh).reply for one in attempt.envelope.recipients
     )
+
+
+def _failures(evidence: Evidence) -> bool:
+    """Whether somebody could not answer: a message that nobody looked at has not proved to be harmless."""
+    return any(finding.kind is Kind.FAILURE for finding in evidence.findings)
 
 
 def _some_wait(replies: Sequence[Reply | None], *, sent: bool = False) -> bool:

@@ -35,8 +35,12 @@ class Attempt:
 
     @property
     def answered(self) -> Mapping[str, Reply]:
-        """The replies that recipients have from an earlier attempt, by address."""
-        settled = self.known.settled
+        """The replies that recipients of this envelope have from an earlier attempt, by address.
+
+        Postfix sends a message with many recipients in several transactions: others of it are no business of this one.
+        """
+        asked, known = (one.address for one in self.envelope.recipients), self.known.settled
+        settled = {address: known[address] for address in asked if address in known} if known else known
         if self.envelope.protocol is Protocol.LMTP or not settled:
             return settled
         if all(settled.get(one.address, _NONE).permanent for one in self.envelope.recipients):
@@ -72,6 +76,10 @@ class Memory(Interface):
         """
         ...
 
+    async def complete(self, mail_id: str, attempt: Attempt) -> None:
+        """A retry got the last of its replies: nobody needs to come again with it."""
+        ...
+
     async def strike(self, mail_id: str, attempt: Attempt, harm: str) -> None:
         """Count a harm that the message did."""
         ...
@@ -99,6 +107,9 @@ class Forgetful:
     async def remember(self, attempt: Attempt, replies: Mapping[str, Reply], additions: Sequence[str] = ()) -> bool:
         """It cannot."""
         return False
+
+    async def complete(self, mail_id: str, attempt: Attempt) -> None:
+        """There is nothing to forget."""
 
     async def strike(self, mail_id: str, attempt: Attempt, harm: str) -> None:
         """Not counted."""
@@ -137,10 +148,19 @@ class Retries:
             return False
         return True
 
+    async def complete(self, mail_id: str, attempt: Attempt) -> None:
+        """As :meth:`Memory.complete`. Without a queue id the same bytes are from now on a message sent anew."""
+        if attempt.identity.ident:
+            return
+        try:
+            await asyncio.to_thread(self._ledger.forget, [attempt.identity.name])
+        except LedgerError as error:
+            maillog.step_failed(mail_id, "forgetting who has a message", error)
+
     async def strike(self, mail_id: str, attempt: Attempt, harm: str) -> None:
         """As :meth:`Memory.strike`."""
         try:
-            await asyncio.to_thread(self._ledger.strike, [attempt.identity.name], harm)
+            await asyncio.to_thread(self._ledger.strike, [attempt.identity.name], harm, attempt.known.strikes)
         except LedgerError as error:
             maillog.step_failed(mail_id, "counting a harm", error)
 
@@ -166,7 +186,13 @@ class Retries:
 
     @contextlib.asynccontextmanager
     async def turn(self, envelope: Envelope, message: Message) -> AsyncIterator[None]:
-        """Held while a message is handled and answered, for the door. Raises FilterError."""
+        """Held while a message is handled and answered, for the door. Raises FilterError.
+
+        Without a queue id nothing tells a retry from the same bytes sent anew, and those need not wait for one another.
+        """
+        if not envelope.client.ident:
+            yield
+            return
         identity = await _identity(envelope, message)
         async with self._turns.of(identity, (one.address for one in envelope.recipients)):
             yield

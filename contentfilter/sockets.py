@@ -8,7 +8,6 @@ import os
 import socket
 import stat
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +18,7 @@ _log = logging.getLogger("contentfilter.daemon")
 
 BACKLOG: Final = 512
 _FIRST_FREE_PORT: Final = 1024
+_DEAD: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT})
 
 Sockets = dict[str, socket.socket]
 """By their addresses, as the configuration writes them."""
@@ -51,10 +51,11 @@ def bind(address: str, unix_mode: int, owner: Account | None = None) -> socket.s
 
 def _bind_unix(path: Path, mode: int, owner: Account | None) -> socket.socket:
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex(str(path)) == 0:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            # Whatever else comes, such as EAGAIN of a full queue or EPROTOTYPE of another kind, somebody is there.
+            if probe.connect_ex(str(path)) not in _DEAD:
                 raise OSError(errno.EADDRINUSE, "somebody serves this socket already")
-        path.unlink()
+        path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(str(path))
@@ -89,8 +90,10 @@ def close(sockets: Mapping[str, socket.socket]) -> None:
 
 
 def change_modes(addresses: Iterable[str], mode: int) -> None:
-    """Set the permissions of those that are Unix sockets."""
+    """Set the permissions of those that are Unix sockets, as far as they let us; that is no reason to stop serving."""
     for address in addresses:
         if path := Endpoint.parse(address).path:
-            with suppress(FileNotFoundError):  # somebody removed it, and the socket is unreachable whatever its mode
+            try:
                 Path(path).chmod(mode)
+            except OSError as error:
+                _log.warning("%s keeps its permissions: %s", path, error.strerror)

@@ -29,6 +29,9 @@ FILE = "in-work.lock"
 SUSPECTS = 1 << 62
 """The place of those that did harm before: they are taken one at a time, so that none is blamed for another."""
 
+SUSPECTS_WAIT = 30.0
+"""Seconds that one of them waits at most: it keeps a slot from others meanwhile, and Postfix brings it again."""
+
 _POLL = 0.05
 _LONGEST_POLL = 0.5
 _TOGETHER = 200
@@ -52,17 +55,18 @@ class Turns:
         """The turn of a message for these recipients. Raises FilterError if it does not come within the patience."""
         # In the order of their places, so that two that have some in common do not wait for one another.
         places = sorted({identity.claim_of(recipient) for recipient in recipients})
-        async with self._held(places):
+        async with self._held(places, self._patience, "an earlier delivery of the same message has"):
             yield
 
     @contextlib.asynccontextmanager
     async def of_suspect(self) -> AsyncIterator[None]:
-        """The turn of a message that did harm before. Raises FilterError likewise."""
-        async with self._held([SUSPECTS]):
+        """The turn of a message that did harm before. Raises FilterError if it does not come soon."""
+        patience = min(self._patience, SUSPECTS_WAIT)
+        async with self._held([SUSPECTS], patience, "others that did harm before have"):
             yield
 
     @contextlib.asynccontextmanager
-    async def _held(self, places: list[int]) -> AsyncIterator[None]:
+    async def _held(self, places: list[int], patience: float, who: str) -> AsyncIterator[None]:
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(self._path, flags, 0o600)
@@ -71,22 +75,25 @@ class Turns:
             yield
             return
         try:
-            deadline = time.monotonic() + self._patience
+            deadline = time.monotonic() + patience
             for number, place in enumerate(places):
-                await self._take(descriptor, place, deadline)
+                if not await self._take(descriptor, place, deadline):
+                    raise FilterError(f"{who} not ended in {patience:g} s")
                 if number % _TOGETHER == _TOGETHER - 1:
                     await asyncio.sleep(0)
             yield
         finally:
             os.close(descriptor)
 
-    async def _take(self, descriptor: int, place: int, deadline: float) -> None:
+    async def _take(self, descriptor: int, place: int, deadline: float) -> bool:
+        """Whether it could be taken by then."""
         pause = _POLL
         while not self._taken(descriptor, place):
             if time.monotonic() > deadline:
-                raise FilterError(f"an earlier delivery of the same message has not ended in {self._patience:g} s")
+                return False
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL)
+        return True
 
     def _taken(self, descriptor: int, place: int) -> bool:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from contentfilter.board import Board
+from contentfilter.board import Board, Place
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import InspectorError
 from contentfilter.failure import OnFailure
@@ -111,6 +111,7 @@ class Journey:
     next_hop: NextHop
     ledger: Ledger
     turns: Turns
+    place: Place
     ident: str = "ABC123"
     """The queue id that XFORWARD tells, "" for none: what tells a retry from a new message."""
 
@@ -216,13 +217,14 @@ async def journey(
         routes = Routes(next_hop, lambda address: NextHop(replace(settings, address=address)))
         ledger = Ledger(directory / "ledger.sqlite")
         turns = Turns(directory / "in-work.lock", 20.0)
-        retries = Retries(ledger, turns, Board(1).place(0))
+        place = Board(1).place(0)
+        retries = Retries(ledger, turns, place)
         pipeline = Pipeline(
             site, policies, inspectors, routes, quarantine, box=box or Unopened(), history=history, memory=retries
         )
         service = {"admit": pipeline.admit, "turn": retries.turn, "unheard": retries.unheard}
         async with open_door(directory, pipeline.handle, service=service, patience=5.0, **intake) as door:
-            yield Journey(door, hop, quarantine, next_hop, ledger, turns)
+            yield Journey(door, hop, quarantine, next_hop, ledger, turns, place)
         await pipeline.close()
         await routes.close()
         retries.close()

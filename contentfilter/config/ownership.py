@@ -18,6 +18,9 @@ from pathlib import Path
 from contentfilter.config.loading import NamedFile
 from contentfilter.errors import ConfigError
 
+_MOST_LINKS = 40
+"""As many as the kernel follows (path_resolution(7))."""
+
 
 def check(files: Iterable[NamedFile]) -> None:
     """Raises ConfigError, which names the first path that others can change, and the command that mends it."""
@@ -37,10 +40,19 @@ def check(files: Iterable[NamedFile]) -> None:
 
 
 def _ways(file: Path) -> Iterator[Path]:
-    """The file and its directory, as they are named and as they are."""
+    """The file and its directory, as they are named and as they are, and the links on the way from one to the other."""
     named = file.absolute()
     real = named.resolve()
-    yield from dict.fromkeys((named.parent, named, real.parent, real))
+    yield from dict.fromkeys((named.parent, named, *_links(named), real.parent, real))
+
+
+def _links(path: Path) -> Iterator[Path]:
+    for _ in range(_MOST_LINKS):
+        link = next((one for one in (*reversed(path.parents), path) if one.is_symlink()), None)
+        if link is None:
+            return
+        yield link
+        path = link.parent / link.readlink() / path.relative_to(link)
 
 
 def _problem(path: Path, found: os.stat_result) -> str:

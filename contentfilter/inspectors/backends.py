@@ -91,14 +91,14 @@ class Backends(Generic[B]):
                 return
         raise _joined(failures)
 
-    async def answers(self) -> bool:
-        """Whether any of them answers PING now, resting or not, within seconds."""
-        return any(await asyncio.gather(*(self._answers(place.backend) for place in self._places)))
+    async def answers(self, question: Callable[[B], Awaitable[object]] = lambda backend: backend.ping()) -> bool:
+        """Whether any of them answers now, resting or not, within seconds. question: raises InspectorError."""
+        return any(await asyncio.gather(*(self._answers(question(place.backend)) for place in self._places)))
 
-    async def _answers(self, backend: B) -> bool:
+    async def _answers(self, answer: Awaitable[object]) -> bool:
         try:
             async with asyncio.timeout(self._probe_within):
-                await backend.ping()
+                await answer
         except (InspectorError, TimeoutError):
             return False
         return True

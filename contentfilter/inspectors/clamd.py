@@ -90,8 +90,8 @@ class ClamdInspector:
         return list(_items(subject, all_digests=self._digests))
 
     async def answers(self) -> bool:
-        """Whether any clamd answers PING within seconds."""
-        return await self._servers.answers()
+        """Whether any clamd scans a few bytes within seconds: PING it answers also with all its threads taken."""
+        return await self._servers.answers(ClamdServer.probe)
 
     async def ping(self) -> None:
         """Ask whether a clamd is there. Raises InspectorError if none answers as it should."""

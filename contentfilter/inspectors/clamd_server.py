@@ -31,6 +31,7 @@ IN_THREAD: Final = 262_144
 """Bytes from which what is copied or digested is left to a thread: it would hold up the loop for a millisecond."""
 # clamd reports these as if they were viruses; they say that it could not look inside.
 _NOT_A_VIRUS: Final = re.compile(r"Heuristics\.(?:Encrypted|Limits\.Exceeded)\b")
+_HARMLESS: Final = b"nothing to see here"
 VERSION_HOLDS: Final = 5.0
 """Seconds for which clamd is not asked again whether its database has changed."""
 
@@ -109,6 +110,10 @@ class ClamdServer:
         if answer != b"PONG\0":
             raise InspectorError(f"{self.label} answered PING with {printable(answer)!r}")
 
+    async def probe(self) -> None:
+        """Have a few bytes scanned, which takes a thread of clamd's that is free. Raises InspectorError."""
+        await self.scan([Item("", len(_HARMLESS), lambda: _HARMLESS)], Results())
+
     async def version(self) -> str:
         """What clamd and its database call themselves. Raises InspectorError."""
         answer = await self._ask(b"zVERSION\0")
@@ -166,7 +171,7 @@ class ClamdServer:
 
     def note(self, version: str, item: Item, signature: str) -> None:
         """Keep a result for the next message with the same content."""
-        if self._cache is not None and version:
+        if self._cache is not None and version and item.digest:
             self._cache.put(version, item.digest, signature)
 
     @property

@@ -46,7 +46,9 @@ Unheard = Callable[[Envelope, str, Sequence[Reply]], Awaitable[None]]
 """Called when the client may not have heard these replies about the message with this digest (SHA-256, in hex).
 
 That is when its side was closed by the time we answered, and when the session ends without another command: a client
-that is alive has one, and be it QUIT.
+that is alive has one, and be it QUIT. Postfix may send QUIT along with the final dot (RFC 2920); then only the open
+connection tells that it is alive when we answer. One that told no queue id is believed to have heard in the second
+case: should it send the same bytes again, nothing would tell them from a new message.
 """
 
 log = logging.getLogger("contentfilter.intake")
@@ -224,7 +226,8 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     async def _end(self) -> None:
         self._close()
-        await self._report_unheard()
+        if self._unconfirmed is not None and (self._unconfirmed[0].client.ident or self.task.cancelling()):
+            await self._report_unheard()
         try:
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()

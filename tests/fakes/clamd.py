@@ -13,13 +13,14 @@ class FakeClamd:
     """What it answers, and what it was asked.
 
     signatures: by content, what is found in it; refused: contents that it answers with an error; version: b"" for a
-    clamd that does not tell. hung: it takes connections and says nothing.
+    clamd that does not tell. hung: it takes connections and says nothing; busy: it scans nothing, but answers PING.
     """
 
     signatures: dict[bytes, bytes] = field(default_factory=dict)
     refused: set[bytes] = field(default_factory=set)
     version: bytes = b"ClamAV 1.4.3/27000/Mon Nov 16 10:00:00 2026"
     hung: bool = False
+    busy: bool = False
     scanned: list[bytes] = field(default_factory=list)
     versions: int = 0
     pings: int = 0
@@ -42,6 +43,8 @@ class FakeClamd:
         elif command == b"zVERSION\0":
             self.versions += 1
             writer.write((self.version or b"COMMAND UNAVAILABLE") + b"\0")
+        elif self.busy:
+            await asyncio.Event().wait()
         elif command == b"zIDSESSION\0":
             number = 0
             while await reader.readuntil(b"\0") != b"zEND\0":

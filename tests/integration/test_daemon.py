@@ -21,6 +21,7 @@ import pytest
 from contentfilter import config, guard, slot
 from contentfilter.daemon import Supervisor
 from contentfilter.handled import Handled
+from contentfilter.sockets import bind, change_modes
 from demo.neighbours.daemon import Daemon, free_port
 from demo.neighbours.filter import Filter
 from tests.fakes.next_hop import FakeNextHop, Hold
@@ -429,6 +430,29 @@ def test_a_socket_that_is_served_is_not_taken_over(tmp_path: Path) -> None:
         done = serve(file)
     assert done.returncode == 71
     assert "somebody serves this socket already" in done.stderr
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_socket_that_is_served_badly_or_is_of_another_kind_is_not_taken_over(tmp_path: Path, kind: int) -> None:
+    """With a full queue nobody is let in, and a daemon that waits for that would never start."""
+    path = tmp_path / "door"
+    with socket.socket(socket.AF_UNIX, kind) as other, socket.socket(socket.AF_UNIX) as client:
+        other.bind(str(path))
+        if kind == socket.SOCK_STREAM:
+            other.listen(0)
+            client.connect(str(path))
+        with pytest.raises(OSError, match="somebody serves this socket already"):
+            bind(f"unix:{path}", 0o600)
+        assert path.is_socket()
+
+
+def test_permissions_that_cannot_be_changed_end_no_daemon(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A reload asks for it, and the file may be somebody else's by now, or its file system read-only."""
+    addresses = ["unix:/proc/self/status", f"unix:{tmp_path}/gone", f"unix:{tmp_path}/door", "127.0.0.1:10025"]
+    with bind(addresses[2], 0o600):
+        change_modes(addresses, 0o666)
+        assert stat.S_IMODE((tmp_path / "door").stat().st_mode) == 0o666
+    assert "/proc/self/status keeps its permissions: Operation not permitted" in caplog.text
 
 
 # --- workers that do not come up ----------------------------------------------------------------------------------

@@ -95,7 +95,10 @@ def test_why_for_the_strict_one_and_not_for_the_mild_one(
 def test_who_is_told_to_come_again_is_explained_too(tmp_path: Path) -> None:
     sent(tmp_path, "smtp", "strict", "later", inspectors=[Scripted("spamd", findings=(SCORE,))])
     (found,) = asked(tmp_path, "explain", "ABC123")
-    assert {group["reply"][:3] for group in found["groups"]} == {"451"}
+    assert {tuple(group["recipients"]): group["reply"][:3] for group in found["groups"]} == {
+        ("strict@x.example",): "250",
+        ("later@x.example",): "451",
+    }
 
 
 def test_without_its_history_the_record_explains(tmp_path: Path) -> None:

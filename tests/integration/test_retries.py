@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 from contentfilter.errors import InspectorError, InspectorTimeoutError, LedgerError
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
+from contentfilter.identity import Identity
+from contentfilter.inspectors import Subject
 from contentfilter.policy.settings import Policy
 from contentfilter.verdict import Action
 from quarantine.index import Query
@@ -100,6 +103,41 @@ async def test_without_a_queue_id_the_bytes_and_the_sender_tell(tmp_path: Path) 
         assert await send(way, "smtp", "pass", "later") == "451"
         assert await send(way, "smtp", "pass", "later") == "250"
         assert way.delivered() == {"pass", "later"}
+        # That retry was the last: whoever sends the same bytes now means another message.
+        assert await send(way, "smtp", "pass", "later") == "250"
+        assert [one.rcpt_tos for one in way.hop.delivered if "pass@x.example" in one.rcpt_tos][1:] == [
+            ["pass@x.example", "later@x.example"]
+        ]
+
+
+@pytest.mark.parametrize("door", ["smtp", "lmtp"])
+async def test_without_a_queue_id_who_was_answered_and_left_without_a_word_sends_a_new_message(
+    tmp_path: Path, door: str
+) -> None:
+    """A probe, say, that sends the same bytes every hour and closes without QUIT."""
+    async with journey(tmp_path) as way:
+        way.ident = ""
+        for _ in range(3):
+            client = await way.begin(HELLO[door], ["pass"])
+            assert [answer[:3] for answer in await client.replies(1)] == ["250"]
+            await client.close()
+            await way.door.empty()
+        assert [one.rcpt_tos for one in way.hop.delivered] == [["pass@x.example"]] * 3
+
+
+async def test_without_a_queue_id_who_left_before_the_answer_is_believed(tmp_path: Path) -> None:
+    hold = Hold("250 2.0.0 Ok: queued as HELD")
+    async with journey(tmp_path, {**SCRIPT, "dot": [hold]}) as way:
+        way.ident = ""
+        client = await way.begin("EHLO", ["pass"])
+        await asyncio.wait_for(hold.reached.wait(), PATIENCE)
+        await client.close()
+        hold.go.set()
+        await way.door.empty()
+        assert await send(way, "smtp", "pass") == "250"
+        assert way.delivered() == {"pass"}
+        assert await send(way, "smtp", "pass") == "250"
+        assert len(way.hop.delivered) == 2
 
 
 def waiting(way: Journey, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
@@ -166,6 +204,22 @@ async def test_an_order_of_recipients_changes_nothing(tmp_path: Path) -> None:
         await way.door.empty()
         assert await send(way, "lmtp", "drop", "discard", "reject", "pass", "other") == "250 250 554 250 250"
         assert way.delivered() == {"pass", "other"}
+
+
+async def test_transactions_of_one_message_have_each_their_own_answer(tmp_path: Path) -> None:
+    """Postfix splits a message for many recipients, and all of it has one queue id."""
+    async with journey(tmp_path, FIRST_LATER) as way:
+        for rcpt in ("pass", "reject"):
+            client = await way.begin("EHLO", [rcpt])
+            await client.replies(1)
+            client.vanish()
+            await way.door.empty()
+        assert await send(way, "smtp", "reject") == "554"
+        assert await send(way, "smtp", "pass") == "250"
+        assert await send(way, "smtp", "discard", "later") == "451"
+        assert await send(way, "smtp", "reject", "no") == "554"
+        assert way.reports() == []
+        assert way.delivered() == {"pass"}
 
 
 async def test_a_bcc_is_sent_once_however_often_the_message_comes(tmp_path: Path) -> None:
@@ -253,6 +307,62 @@ async def test_what_did_harm_once_and_then_none_is_forgiven(tmp_path: Path, monk
         assert entry.strikes == 2
         assert await send(way, "lmtp", "pass") == "250"
         assert way.ledger.entries() == []
+
+
+async def test_who_waits_to_be_tried_alone_is_not_blamed_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should the worker die meanwhile, then by that other one."""
+    seen: list[list[bytes]] = []
+
+    class Looking(Scripted):
+        async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+            seen.append(way.place.in_work())
+            return ()
+
+    async with journey(tmp_path, inspectors=[Looking()]) as way:
+        name = Identity(hashlib.sha256(MESSAGE).hexdigest(), SENDER, way.ident).name
+        way.ledger.strike([name], "worker ended: SIGSEGV")
+        waits = waiting(way, monkeypatch)
+        async with way.turns.of_suspect():
+            retry = asyncio.create_task(send(way, "lmtp", "pass"))
+            await asyncio.wait_for(waits.wait(), PATIENCE)
+            assert way.place.in_work() == []
+        assert await asyncio.wait_for(retry, PATIENCE) == "250"
+        assert seen == [[name]]
+        assert way.place.in_work() == []
+
+
+async def test_whom_nobody_looked_at_is_not_forgiven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scanner = Scripted()
+    async with journey(tmp_path, inspectors=[scanner]) as way:
+        with monkeypatch.context() as broken:
+            broken.setattr("contentfilter.pipeline.decide", _broken)
+            assert await send(way, "lmtp", "pass") == "451"
+        scanner.failure = InspectorError("clamd is gone")
+        assert await send(way, "lmtp", "pass") == "451"
+        (entry,) = way.ledger.entries()
+        assert entry.strikes == 1
+        scanner.failure = None
+        assert await send(way, "lmtp", "pass") == "250"
+        assert way.ledger.entries() == []
+
+
+async def test_transactions_that_suffer_together_count_once(tmp_path: Path) -> None:
+    both = asyncio.Barrier(2)
+
+    class Hanging(Scripted):
+        async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+            await both.wait()
+            raise InspectorTimeoutError("slow")
+
+        async def answers(self) -> bool:
+            return True
+
+    async with journey(tmp_path, inspectors=[Hanging()]) as way:
+        assert await asyncio.gather(send(way, "lmtp", "pass"), send(way, "lmtp", "drop")) == ["451", "451"]
+        (entry,) = way.ledger.entries()
+        assert entry.strikes == 1
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])

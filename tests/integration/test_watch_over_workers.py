@@ -214,16 +214,18 @@ def test_a_start_may_take_longer_than_a_heart_may_stand_still() -> None:
     assert one.kill_due
 
 
-def test_a_supervisor_that_did_not_run_itself_blames_nobody_for_it() -> None:
+@pytest.mark.parametrize(("pause", "worker_timeout"), [(100.0, 60.0), (10.0, 9.0), (1.5, 1.0)])
+def test_a_supervisor_that_did_not_run_itself_blames_nobody_for_it(pause: float, worker_timeout: float) -> None:
     guard = Guard(lambda *_: None)
     one = slot.Slot(pid=2**22 + 1, place=guard.board.place(0))
     guard.slots = [one]
-    guard._looked = time.monotonic() - 100.0
-    guard.look_at_hearts(1.0)
+    guard._looked = time.monotonic() - pause
+    guard._awake_since = guard._looked - 100.0
+    guard.look_at_hearts(worker_timeout)
     assert not one.kill_due
     guard._looked = time.monotonic()
-    guard._awake_since = time.monotonic() - 2.0
-    guard.look_at_hearts(1.0)
+    guard._awake_since = time.monotonic() - 2 * worker_timeout
+    guard.look_at_hearts(worker_timeout)
     assert one.kill_due
 
 
@@ -239,7 +241,7 @@ def test_a_place_is_given_again_once_its_worker_is_gone(monkeypatch: pytest.Monk
     assert [place and place.index for place in places] == list(range(PLACES))
     with pytest.raises(OSError, match=f"{PLACES} workers, all that there can be"):
         guard._fork(slot.Slot(), one, {})
-    guard.board.place(17).begin(b"x", 1)
+    guard.board.place(17).publish(1, 1)
     guard._vacate(slots[17])
     assert guard.board.totals() == (0, 0)
     guard._fork(slots[17], one, {})

@@ -186,6 +186,19 @@ async def test_the_second_clamd_is_asked_where_the_first_hangs() -> None:
         assert await inspector.answers()
 
 
+async def test_a_clamd_that_has_no_thread_to_spare_is_not_in_order() -> None:
+    """Then it is no single message that is too much for it."""
+    fake = FakeClamd(busy=True)
+    async with fake.running() as one:
+        inspector = ClamdInspector(one, timeout=0.2, resting=Resting(probe=0.2))
+        await inspector.ping()
+        assert not await inspector.answers()
+        fake.busy = False
+        for _ in range(2):
+            assert await inspector.answers()
+    assert len(fake.scanned) == 2, "a result that is kept would tell nothing of clamd"
+
+
 async def test_what_the_first_refuses_the_second_may_scan() -> None:
     first, second = FakeClamd(refused={ONE}), FakeClamd()
     async with first.running() as one, second.running() as two:

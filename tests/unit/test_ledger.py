@@ -94,6 +94,16 @@ def test_strikes_add_up_until_they_are_forgiven(ledger: Ledger) -> None:
     assert ledger.known(other).strikes == 1
 
 
+def test_a_message_in_several_transactions_is_struck_once_for_one_harm(ledger: Ledger) -> None:
+    ledger.strike([ONE.name, ONE.name, ONE.name], "crash")
+    assert ledger.known(ONE).strikes == 1
+    for _ in range(3):
+        ledger.strike([ONE.name], "timeout", known=1)
+    assert ledger.known(ONE).strikes == 2
+    ledger.strike([ONE.name], "timeout", known=0)  # it began before the others
+    assert ledger.known(ONE).strikes == 2
+
+
 def test_entries_end_and_the_clock_may_jump(tmp_path: Path) -> None:
     clock = Clock()
     ledger = Ledger(tmp_path / "ledger.sqlite", keep=5 * DAY, clock=clock)

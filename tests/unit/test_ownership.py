@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,22 @@ def test_a_link_is_followed_and_its_own_directory_counts(place: Path, tmp_path: 
     (real / "policy.toml").chmod(0o666)
     path = real / "policy.toml"
     assert problem(place) == f"[policies] file: {named}: everybody may write to {path}: chmod o-w {path}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("whole_directory", [True, False])
+def test_nobody_else_may_own_a_link_on_the_way(place: Path, tmp_path: Path, whole_directory: bool) -> None:
+    """Whose link it is leads it elsewhere."""
+    file = place / "c.toml"
+    files = configuration.files(configuration.load(file), file)[:1]
+    middle, named = tmp_path / "middle", tmp_path / "named"
+    middle.symlink_to(place if whole_directory else file)
+    named.symlink_to(middle)
+    way = [replace(files[0], path=named / "c.toml" if whole_directory else named)]
+    ownership.check(way)
+    os.chown(middle, STRANGER, -1, follow_symlinks=False)
+    with pytest.raises(ConfigError, match=f"{middle} belongs to the user 54321"):
+        ownership.check(way)
 
 
 def test_a_file_that_goes_meanwhile(place: Path) -> None:

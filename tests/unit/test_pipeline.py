@@ -208,6 +208,35 @@ async def test_who_is_cut_off_before_the_answer_leaves_no_copy() -> None:
     assert it.keeper.withdrawn == [it.keeper.kept[0].id]
 
 
+async def test_a_copy_that_is_just_being_kept_is_withdrawn_only_once_it_is_there() -> None:
+    """A thread does not end because nobody waits for it any more."""
+    began, go = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    @dataclass
+    class Slow(Keeper):
+        def keep(self, record: Record, message: Message) -> None:
+            loop.call_soon_threadsafe(began.set)
+            assert go.wait(20.0)
+            super().keep(record, message)
+
+        def withdraw(self, mail_id: str, keeping: Collection[str] = ()) -> None:
+            assert [record.id for record in self.kept] == [mail_id]
+            super().withdraw(mail_id, keeping)
+
+    it = made(Scripted("clamd", findings=(VIRUS,)), default=Policy(virus_action=Action.DISCARD))
+    slow = Slow()
+    it.pipeline._copies._quarantine = slow
+    task = asyncio.create_task(it.handle())
+    await began.wait()
+    task.cancel()
+    assert not (await asyncio.wait([task], timeout=0.1))[0]  # time enough for a withdrawal that does not wait
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert slow.withdrawn == [slow.kept[0].id]
+
+
 async def test_thousands_of_findings_are_told_in_few_words() -> None:
     many = tuple(Finding(Kind.BANNED, "banned", f".exe: {n}.exe", f"1.{n}") for n in range(3000))
     it = made(Scripted("banned", findings=many), Scripted("clamd", findings=(VIRUS,)))

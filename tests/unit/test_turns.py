@@ -80,6 +80,15 @@ async def test_suspects_are_taken_one_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+async def test_suspects_wait_for_a_shorter_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They keep slots from others meanwhile."""
+    monkeypatch.setattr("contentfilter.turns.SUSPECTS_WAIT", 0.01)
+    turns = Turns(tmp_path / "lock", 600.0)
+    async with turns.of_suspect():
+        with pytest.raises(FilterError, match=r"others that did harm before have not ended in 0\.01 s"):
+            await asyncio.wait_for(turns.of_suspect().__aenter__(), PATIENCE)
+
+
 async def test_a_turn_ends_with_its_process(tmp_path: Path) -> None:
     hasty = Turns(tmp_path / "lock", 0.0)
     reader, writer = os.pipe()
