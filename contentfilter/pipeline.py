@@ -16,47 +16,31 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Protocol as Interface
 
 from contentfilter import maillog, reply
-from contentfilter.age import age_of
 from contentfilter.case import Case, Copy
 from contentfilter.copies import Copies, Keeper
-from contentfilter.decision import Evidence, abridged, decide, is_local, wants
+from contentfilter.decision import Evidence
 from contentfilter.delivery import Delivery
-from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Envelope, Protocol
-from contentfilter.errors import FilterError, InspectorTimeoutError
-from contentfilter.failure import OnFailure, in_force
-from contentfilter.fields import hops, own_marks
-from contentfilter.finding import Finding, Kind, RuleAction
-from contentfilter.inspectors import Inspector, Remote, Subject
-from contentfilter.ledger import Known
+from contentfilter.errors import FilterError
+from contentfilter.finding import Kind
+from contentfilter.inspectors import Inspector, Subject
+from contentfilter.judging import Judging, Site, wanted
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
-from contentfilter.mime import Limits, Tree, parse
+from contentfilter.mime import Tree
 from contentfilter.notice import notices
 from contentfilter.notifier import Notifier
 from contentfilter.outcome import Outcome, as_told, must_wait, single_reply
-from contentfilter.policy.entry import Effective
 from contentfilter.policy.lookup import Policies
-from contentfilter.policy.settings import Policy
 from contentfilter.refused import Refused
 from contentfilter.reply import Reply
 from contentfilter.retries import Attempt, Forgetful, Memory
 from contentfilter.routes import Way
 from contentfilter.unpack.unpacked import Unpacked
 from contentfilter.verdict import Action, Category, Verdict
-
-PARSE_IN_THREAD = 262_144
-"""Bytes from which a message is taken apart in a thread: about the size where it costs the loop a millisecond."""
-
-DECIDE_IN_THREAD = 1000
-"""Findings times policies from which verdicts are made in a thread; two milliseconds."""
-
-POISON = "poison"
-"""Who reports a message that is set apart because it did harm again and again."""
 
 
 class Chronicle(Interface):
@@ -73,28 +57,6 @@ class Opening(Interface):
     async def open(self, tree: Tree, size: int) -> Unpacked:
         """What is in the containers among the tree's leaves, of a message of this size. Raises InspectorError."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Who and what we are.
-
-    inspect_timeout, send_timeout: seconds for all inspectors, and for all groups; on_failure: by inspector;
-    recipient_delimiter: Postfix's, "" for none; poison_after: harms after which a message is set apart, 0 for never;
-    failure_grace: seconds by inspector, see :func:`in_force`.
-    """
-
-    hostname: str
-    local: LocalDomains
-    inspect_timeout: float
-    send_timeout: float
-    max_hops: int
-    max_passes: int
-    mime_limits: Limits
-    on_failure: Mapping[str, OnFailure]
-    recipient_delimiter: str = "+"
-    poison_after: int = 3
-    failure_grace: Mapping[str, float] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -114,7 +76,7 @@ class Pipeline:
     ) -> None:
         self._site = site
         self._policies = policies
-        self._inspectors = tuple(inspectors)
+        self._judging = Judging(site, inspectors)
         self._delivery = Delivery(next_hop, site.hostname, site.recipient_delimiter)
         self._notifier = Notifier(next_hop)
         self._copies = Copies(quarantine)
@@ -162,7 +124,8 @@ class Pipeline:
         known = attempt.known
         if 0 < self._site.poison_after <= known.strikes:
             maillog.isolated(mail_id, envelope, known.strikes, known.harm)
-            return await self._isolated(mail_id, envelope, message, known)
+            effective = await self._policies.of_all(envelope)
+            return self._judging.isolated(mail_id, envelope, message, effective, known)
         async with self._memory.alone() if known.strikes else contextlib.nullcontext():
             # Not while it waits: whoever is in work meanwhile may bring us down, and it had no part in that.
             with self._memory.at_risk(attempt):
@@ -184,21 +147,6 @@ class Pipeline:
             maillog.unforeseen(mail_id, "judging")
             await self._memory.strike(mail_id, attempt, f"unforeseen error: {type(error).__name__}")
             raise FilterError(f"unforeseen error: {type(error).__name__}") from error
-
-    async def _isolated(self, mail_id: str, envelope: Envelope, message: Message, known: Known) -> Case:
-        """A case of which nobody looked at the message: withheld from everybody, and kept."""
-        effective = await self._policies.of_all(envelope)
-        why = f"the filter failed {known.strikes} times over this message, at last by: {known.harm}"
-        evidence = Evidence((Finding(Kind.UNCHECKED, POISON, why),), len(message))
-        verdict = Verdict(
-            Category.UNCHECKED, Action.DISCARD, quarantine=True, reply=reply.QUARANTINED, reasons=(f"poison: {why}",)
-        )
-        at_home = [
-            is_local(one.policy, by_domain=self._site.local.has(recipient.address))
-            for one, recipient in zip(effective, envelope.recipients, strict=True)
-        ]
-        verdicts = tuple(replace(verdict, local=local) for local in at_home)
-        return Case(mail_id, envelope, message, parse(b""), evidence, effective, verdicts)
 
     def _notify(self, case: Case, told: Sequence[Outcome]) -> None:
         """What is wrong with a notice changes no reply: who is served would be served again."""
@@ -223,89 +171,20 @@ class Pipeline:
 
         Raises FilterError when the message cannot be judged as a whole.
         """
-        tree = await self._take_apart(message)  # 3, first because the hop count needs the header
-        self._check_loop(tree)  # 1
+        tree = await self._judging.take_apart(message)  # 3, first because the hop count needs the header
+        self._judging.check_loop(tree)  # 1
         effective = await self._policies.of_all(envelope)  # 2
         policies = [one.policy for one in effective]
         opened = await self._box.open(tree, len(message))  # 3, the containers, now that it is no loop
         try:
-            users, rules = _spam_users(policies), _banned_rules(policies)
+            users, rules = wanted(policies)
             subject = Subject(mail_id, envelope, message, tree, users, opened, rules)
-            evidence, harm = await self._inspect(subject, policies)  # 4
-            verdicts = await self._decide(envelope, effective, evidence)  # 5
+            evidence, harm = await self._judging.inspect(subject, policies)  # 4
+            verdicts = await self._judging.decide(envelope, effective, evidence)  # 5
         except BaseException:
             opened.close()
             raise
         return Case(mail_id, envelope, message, tree, evidence, effective, verdicts, opened, harm)
-
-    async def _take_apart(self, message: Message) -> Tree:
-        if len(message) < PARSE_IN_THREAD:
-            return parse(message.buffer, self._site.mime_limits)
-        return await asyncio.to_thread(parse, message.buffer, self._site.mime_limits)
-
-    def _check_loop(self, tree: Tree) -> None:
-        passes = own_marks(tree.header, self._site.hostname)
-        if passes >= self._site.max_passes:
-            problem = f"passed through here {passes} times; is content_filter empty on the reinjection port?"
-            raise FilterError(f"mail loop: {problem}", reply.MAIL_LOOP)
-        if hops(tree.header) > self._site.max_hops:
-            raise FilterError(f"mail loop: more than {self._site.max_hops} hops", reply.MAIL_LOOP)
-
-    async def _decide(
-        self, envelope: Envelope, effective: Sequence[Effective], evidence: Evidence
-    ) -> tuple[Verdict, ...]:
-        """A verdict for each recipient; those with one policy share one."""
-        at_home = [self._site.local.has(recipient.address) for recipient in envelope.recipients]
-        asked = {(id(one), local): (one, local) for one, local in zip(effective, at_home, strict=True)}
-
-        def decided() -> dict[tuple[int, bool], Verdict]:
-            return {key: decide(evidence, one, local=local) for key, (one, local) in asked.items()}
-
-        much = len(asked) * len(evidence.findings) >= DECIDE_IN_THREAD
-        verdicts = await asyncio.to_thread(decided) if much else decided()
-        return tuple(verdicts[id(one), local] for one, local in zip(effective, at_home, strict=True))
-
-    async def _inspect(self, subject: Subject, policies: Sequence[Policy]) -> tuple[Evidence, str]:
-        """Ask everybody whom somebody wants asked, at the same time, under one deadline.
-
-        Also what harm the message did to those who were asked, "" for none.
-        """
-        distinct = {id(policy): policy for policy in policies}.values()
-        asked = [one for one in self._inspectors if any(wants(policy, one.name) for policy in distinct)]
-        reports = await asyncio.gather(*(self._ask(inspector, subject) for inspector in asked))
-        findings = _not_looked_into(subject.tree) + subject.opened.findings
-        findings = abridged(findings + tuple(finding for report in reports for finding in report.findings))
-        doubts = {finding.inspector for finding in findings if finding.kind in (Kind.FAILURE, Kind.UNCHECKED)}
-        scanned = any(one.name == "clamd" for one in asked) and "clamd" not in doubts
-        age = age_of(subject.tree.header, subject.envelope.received_at)
-        modes = in_force(self._site.on_failure, self._site.failure_grace, age)
-        hung = [one.name for one, report in zip(asked, reports, strict=True) if report.hung]
-        harm = f"{', '.join(hung)} did not answer in time" if hung else ""
-        return Evidence(findings, len(subject.message), scanned, modes), harm
-
-    async def _ask(self, inspector: Inspector, subject: Subject) -> _Report:
-        timed_out = False
-        try:
-            async with asyncio.timeout(self._site.inspect_timeout):
-                findings = await inspector.inspect(subject)
-        except TimeoutError:
-            problem, timed_out = f"no answer in {self._site.inspect_timeout:g} s", True
-        except FilterError as error:
-            problem, timed_out = str(error), isinstance(error, InspectorTimeoutError)
-        except Exception:
-            maillog.unforeseen(subject.mail_id, f"asking {inspector.name}")
-            problem = "unforeseen error"
-        else:
-            for finding in findings:
-                if finding.kind is Kind.FAILURE:
-                    maillog.inspector_failed(subject.mail_id, inspector.name, finding.name)
-                elif finding.rule is not None and finding.rule.action in (RuleAction.WARN, RuleAction.INFO):
-                    maillog.rule_hit(subject.mail_id, finding)
-            return _Report(findings)
-        maillog.inspector_failed(subject.mail_id, inspector.name, problem)
-        # One that answers others is in order, so it is the message that is too much for it.
-        hung = timed_out and (not isinstance(inspector, Remote) or await inspector.answers())
-        return _Report((Finding(Kind.FAILURE, inspector.name, problem),), hung)
 
     async def _carry_out(self, case: Case, attempt: Attempt, replies: list[Reply | None]) -> None:
         """Keep, group, send. Puts in the reply of each recipient as it is known."""
@@ -392,14 +271,6 @@ class Pipeline:
         await self._copies.withdraw(case, as_told(outcomes, reply.MIXED_DEFERRAL, remembered=remembered))
 
 
-@dataclass(frozen=True, slots=True)
-class _Report:
-    """What an inspector found. hung: it is in order, and took too long over this message."""
-
-    findings: tuple[Finding, ...]
-    hung: bool = False
-
-
 class _Splitting:
     """Whether one reply may leave some recipients served and others waiting: if the ledger can tell them apart."""
 
@@ -454,16 +325,3 @@ def _positive(answer: Reply | None) -> bool:
 
 def _own_deferral(verdict: Verdict) -> Reply | None:
     return verdict.reply if verdict.action is Action.DEFER else None
-
-
-def _spam_users(policies: Sequence[Policy]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(policy.spam_user for policy in policies if not policy.bypass_spam_checks))
-
-
-def _banned_rules(policies: Sequence[Policy]) -> tuple[tuple[str, ...], ...]:
-    return tuple(dict.fromkeys(policy.banned_rules for policy in policies if wants(policy, "banned")))
-
-
-def _not_looked_into(tree: Tree) -> tuple[Finding, ...]:
-    limits = tuple(Finding(Kind.UNCHECKED, "mime", limit) for limit in tree.exceeded)
-    return limits + tuple(Finding(Kind.UNCHECKED, "mime", name, path) for name, path in tree.unchecked)

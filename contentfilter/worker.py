@@ -31,10 +31,11 @@ from contentfilter.intake.capacity import Capacity, CapacityLimits
 from contentfilter.intake.listener import Listener
 from contentfilter.intake.settings import IntakeSettings
 from contentfilter.intake.smtp import Service
+from contentfilter.judging import Site
 from contentfilter.ledger import Ledger
 from contentfilter.mime import Limits
 from contentfilter.next_hop import NextHop, NextHopSettings
-from contentfilter.pipeline import Pipeline, Site
+from contentfilter.pipeline import Pipeline
 from contentfilter.policy.amavis import AmavisSource
 from contentfilter.policy.amavis_database import AmavisDatabase
 from contentfilter.policy.database import PolicyDatabase

@@ -20,10 +20,11 @@ from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind
 from contentfilter.history import History
 from contentfilter.inspectors import Inspector, Subject
+from contentfilter.judging import Site
 from contentfilter.ledger import Ledger
 from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import NextHop, NextHopSettings
-from contentfilter.pipeline import Opening, Pipeline, Site
+from contentfilter.pipeline import Opening, Pipeline
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
 from contentfilter.retries import Retries

@@ -274,7 +274,7 @@ async def test_a_message_that_breaks_us_is_set_apart(
     admin = Policy(unchecked_admin="admin@x.example")
     async with journey(tmp_path, inspectors=[Scripted()], own={"bob": admin}) as way:
         with monkeypatch.context() as broken:
-            broken.setattr("contentfilter.pipeline.decide", _broken)
+            broken.setattr("contentfilter.judging.decide", _broken)
             assert [await send(way, "lmtp", "bob", "carol") for _ in range(3)] == ["451 451"] * 3
             assert await send(way, "lmtp", "bob", "carol") == "250 250"
         assert way.delivered() == set()
@@ -301,7 +301,7 @@ def _broken(*_: object, **__: object) -> None:
 async def test_what_did_harm_once_and_then_none_is_forgiven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with journey(tmp_path, inspectors=[Scripted()]) as way:
         with monkeypatch.context() as broken:
-            broken.setattr("contentfilter.pipeline.decide", _broken)
+            broken.setattr("contentfilter.judging.decide", _broken)
             assert [await send(way, "lmtp", "pass") for _ in range(2)] == ["451"] * 2
         (entry,) = way.ledger.entries()
         assert entry.strikes == 2
@@ -337,7 +337,7 @@ async def test_whom_nobody_looked_at_is_not_forgiven(tmp_path: Path, monkeypatch
     scanner = Scripted()
     async with journey(tmp_path, inspectors=[scanner]) as way:
         with monkeypatch.context() as broken:
-            broken.setattr("contentfilter.pipeline.decide", _broken)
+            broken.setattr("contentfilter.judging.decide", _broken)
             assert await send(way, "lmtp", "pass") == "451"
         scanner.failure = InspectorError("clamd is gone")
         assert await send(way, "lmtp", "pass") == "451"
@@ -373,7 +373,7 @@ async def test_what_the_machine_did_is_not_the_messages_fault(
         raise error
 
     async with journey(tmp_path, inspectors=[Scripted()]) as way:
-        monkeypatch.setattr("contentfilter.pipeline.decide", fails)
+        monkeypatch.setattr("contentfilter.judging.decide", fails)
         assert [await send(way, "lmtp", "pass") for _ in range(5)] == ["451"] * 5
         assert way.ledger.entries() == []
 
@@ -411,7 +411,7 @@ async def test_poison_is_withheld_whatever_the_policy_of_unchecked_says(
 ) -> None:
     lover = Policy(unchecked_lover=True, unchecked_action=Action.PASS)
     async with journey(tmp_path, inspectors=[Scripted(failure=InspectorError("x"))], own={"bob": lover}) as way:
-        monkeypatch.setattr("contentfilter.pipeline.decide", _broken)
+        monkeypatch.setattr("contentfilter.judging.decide", _broken)
         codes = [await send(way, "smtp", "bob") for _ in range(4)]
         assert codes == ["451", "451", "451", "250"]
         assert way.kept() == {"bob"}

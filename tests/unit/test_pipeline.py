@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from contentfilter import pipeline, refused, reply
+from contentfilter import judging, pipeline, refused, reply
 from contentfilter.decision import decide
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
@@ -22,10 +22,11 @@ from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.intake.parameters import parse_rcpt
+from contentfilter.judging import Site
 from contentfilter.message import Message
 from contentfilter.mime import Limits, Tree
 from contentfilter.next_hop import Content
-from contentfilter.pipeline import Pipeline, Site
+from contentfilter.pipeline import Pipeline
 from contentfilter.policy.entry import Found
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
@@ -142,7 +143,7 @@ async def test_a_silent_scanner_has_some_time_to_come_back(
     minutes: int, mode: OnFailure, answer: int, alert: str | None
 ) -> None:
     it = made(silent("clamd"))
-    it.pipeline._site = replace(it.pipeline._site, on_failure={"clamd": mode}, failure_grace={"clamd": 600.0})
+    it.pipeline._judging._site = replace(it.pipeline._site, on_failure={"clamd": mode}, failure_grace={"clamd": 600.0})
     came = ENVELOPE.received_at - minutes * 60
     received = f"Received: by mx.example (Postfix); {email.utils.formatdate(came)}\r\n".encode()
     (got,) = await it.handle(raw=received + MESSAGE)
@@ -432,10 +433,10 @@ async def test_verdicts_that_take_long_are_made_beside_the_loop(monkeypatch: pyt
         threads.append(threading.get_ident())
         return decide(*args, **more)
 
-    monkeypatch.setattr(pipeline, "decide", noted)
+    monkeypatch.setattr(judging, "decide", noted)
     hits = [
         Finding(Kind.RULE, "rules", "x", rule=RuleHit(RuleAction.IGNORE, "x:1", start=at, end=at + 1))
-        for at in range(pipeline.DECIDE_IN_THREAD)
+        for at in range(judging.DECIDE_IN_THREAD)
     ]
     it = made(Scripted("rules", findings=tuple(hits)), policies={"carol@x.example": Policy(bypass_rule_checks=True)})
     assert await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL, FAR, BOB))) == (OK,) * 4
@@ -457,7 +458,7 @@ async def test_what_was_opened_is_closed_whatever_happens(monkeypatch: pytest.Mo
     def broken(*_: object, **more: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(pipeline, "decide", broken)
+    monkeypatch.setattr(judging, "decide", broken)
     it = made()
     it.pipeline._box = Box()
     with pytest.raises(FilterError, match="ZeroDivisionError"):
