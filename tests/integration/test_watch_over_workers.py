@@ -241,7 +241,7 @@ def test_a_place_is_given_again_once_its_worker_is_gone(monkeypatch: pytest.Monk
     assert [place and place.index for place in places] == list(range(PLACES))
     with pytest.raises(OSError, match=f"{PLACES} workers, all that there can be"):
         guard._fork(slot.Slot(), one, {})
-    guard.board.place(17).begin(b"x", 1)
+    guard.board.place(17).publish(1, 1)
     guard._vacate(slots[17])
     assert guard.board.totals() == (0, 0)
     guard._fork(slots[17], one, {})
