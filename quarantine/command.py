@@ -23,7 +23,7 @@ from contentfilter.config import Config
 from contentfilter.errors import ConfigError, FilterError
 from contentfilter.mail_id import is_id
 from contentfilter.printable import printable, told
-from quarantine import store
+from quarantine import stamp, store
 from quarantine.errors import ItemBusyError, ItemDamagedError, UnknownIdError
 from quarantine.moments import bytes_of_size, moment, seconds_of_age
 from quarantine.store import Quarantine
@@ -103,6 +103,28 @@ def opened(config: Config) -> Iterator[Quarantine]:
         raise CommandError(f"{error}{advice}", exit_code(error)) from error
     finally:
         quarantine.close()
+
+
+def check_clock(config: Config, now: float, *, only_tell: bool) -> None:
+    """Before a deletion by age. Raises CommandError where the clock has leapt since the last one, or only tells so."""
+    directory = config.quarantine.directory
+    try:
+        leap = stamp.leap(directory, now)
+    except OSError as error:
+        raise CommandError(f"{directory / stamp.NAME} cannot be read: {error.strerror}", os.EX_IOERR) from error
+    if leap is None:
+        return
+    if not only_tell:
+        raise CommandError(f"nothing deleted: {leap}; if the clock is right: --clock-is-right", os.EX_TEMPFAIL)
+    complain(f"{leap}")
+
+
+def note_expiry(config: Config, now: float) -> None:
+    """After a deletion by age. It has taken place, so that what goes wrong here is only told."""
+    try:
+        stamp.leave(config.quarantine.directory, now)
+    except OSError as error:
+        complain(f"{config.quarantine.directory / stamp.NAME} cannot be written: {error.strerror}")
 
 
 def exit_code(error: FilterError) -> int:

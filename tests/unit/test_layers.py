@@ -30,7 +30,7 @@ quarantine
 contentfilter.case contentfilter.delivery contentfilter.notice contentfilter.notifier
 contentfilter.copies contentfilter.refused
 contentfilter.identity contentfilter.ledger contentfilter.turns contentfilter.retries
-contentfilter.handled contentfilter.history
+contentfilter.handled contentfilter.history contentfilter.history_expiry
 contentfilter.pipeline
 contentfilter.systemd contentfilter.account contentfilter.sockets contentfilter.slot
 contentfilter.guard contentfilter.daemon contentfilter.worker
