@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from contentfilter import output
 from contentfilter.config import Config
 from contentfilter.errors import FilterError
 from contentfilter.next_hop import NextHop, NextHopSettings
@@ -303,4 +304,5 @@ def _leave(codes: Sequence[int]) -> None:
 def main() -> None:
     """The entry point."""
     os.umask(UMASK)
+    output.make_whole()
     cli()
