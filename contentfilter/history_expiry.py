@@ -34,7 +34,8 @@ class Expiry:
                     _log.error("nothing is deleted in %s for an hour: %s", directory, leap)
                 return []
             gone = history.expire(directory, keep_days, now)
-            stamp.leave(directory, now)
+            if keep_days:
+                stamp.leave(directory, now)
         except OSError as error:
             _log.error("old files in %s cannot be looked after: %s", directory, error)
             return []

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from contentfilter import config as configuration
 from contentfilter.config import Config
-from contentfilter.errors import ConfigError, FilterError
+from contentfilter.errors import ConfigError, FilterError, QuarantineError
 from contentfilter.mail_id import is_id
 from contentfilter.printable import printable, told
 from quarantine import stamp, store
@@ -106,12 +106,15 @@ def opened(config: Config) -> Iterator[Quarantine]:
 
 
 def check_clock(config: Config, now: float, *, only_tell: bool) -> None:
-    """Before a deletion by age. Raises CommandError where the clock has leapt since the last one, or only tells so."""
+    """Before a deletion by age. Raises CommandError where the clock has leapt since the last one, or only tells so.
+
+    Raises QuarantineError where that cannot be looked at.
+    """
     directory = config.quarantine.directory
     try:
         leap = stamp.leap(directory, now)
     except OSError as error:
-        raise CommandError(f"{directory / stamp.NAME} cannot be read: {error.strerror}", os.EX_IOERR) from error
+        raise QuarantineError(f"cannot read {directory / stamp.NAME}: {error}") from error
     if leap is None:
         return
     if not only_tell:
