@@ -42,6 +42,14 @@ class CommandError(Exception):
 class SysexitsGroup(click.Group):
     """A group of commands whose exit codes are those of sysexits.h: a wrong command line is 64."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; who reads us may have seen enough, as with "| head", of which click would make an error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return os.EX_OK
+
     def main(self, *arguments: Any, **more: Any) -> Any:
         """Run and exit."""
         more["standalone_mode"] = False
