@@ -14,8 +14,8 @@ demo:  ## Mail through a private Postfix, clamd, spamd and the filter; shows wha
 	@scripts/setup
 	@$(BIN)/python -m demo
 
-test: check  ## Everything that CI runs: lint, format, types, tests
-	@$(BIN)/pytest
+test: check  ## Everything that CI runs: lint, format, types, advisories where a service tells of them, tests
+	@scripts/audit; audited=$$?; $(BIN)/pytest && exit $$audited
 
 check:  ## Lint, format and types, without the tests
 	@scripts/setup --dev
@@ -23,8 +23,7 @@ check:  ## Lint, format and types, without the tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict contentfilter quarantine demo
 
-audit:  ## Are our dependencies what requirements.lock says, and is any of them known to be vulnerable
-	@scripts/setup --dev
+audit:  ## Is anything that requirements.lock names known to be vulnerable; says what it could not look up
 	@scripts/audit
 
 bench:  ## Throughput, latency, processor time and memory, beside amavisd-new where it is installed; BENCH=options

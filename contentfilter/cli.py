@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from contentfilter import config as configuration
-from contentfilter import maillog
+from contentfilter import maillog, output
 from contentfilter.account import Account, AccountError
 from contentfilter.command import check_way, config_option, fail, json_option, load, print_json
 from contentfilter.commands.completion import completion, use_our_bash
@@ -395,6 +395,7 @@ def main() -> None:
     """Run the command; no traceback for what a user or the system can put right."""
     use_our_bash()
     os.umask(UMASK)
+    output.make_whole()
     try:
         cli.main(prog_name="contentfilter", standalone_mode=False)
     except click.ClickException as error:

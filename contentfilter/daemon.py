@@ -25,6 +25,7 @@ from contentfilter.account import Account, AccountError
 from contentfilter.config import Config
 from contentfilter.errors import ConfigError
 from contentfilter.guard import LOOK_SECONDS, SIGNALS, Blame, Guard, Work, nobody
+from contentfilter.history_expiry import Expiry
 from contentfilter.slot import READY_SECONDS, RETIRE, StartError
 from contentfilter.sockets import Sockets
 
@@ -55,6 +56,7 @@ class Supervisor:
     guard: Guard = field(init=False)
     _sockets: Sockets = field(default_factory=dict)
     _watchdog: systemd.Watchdog = field(default_factory=systemd.Watchdog)
+    _expiry: Expiry = field(default_factory=Expiry)
     _expiry_due: float = 0.0
 
     def __post_init__(self) -> None:
@@ -132,11 +134,7 @@ class Supervisor:
         """Now and then, whether mail comes or not."""
         if time.monotonic() >= self._expiry_due:
             self._expiry_due = time.monotonic() + EXPIRY_SECONDS
-            directory = self.config.state_directory / history.DIRECTORY
-            try:
-                history.expire(directory, self.config.history.keep_days, time.time())
-            except OSError as error:
-                _log.error("old files in %s cannot be deleted: %s", directory, error)
+            self._expiry.run(self.config.state_directory / history.DIRECTORY, self.config.history.keep_days)
 
     def _next_deadline(self) -> float:
         """Seconds until something is due."""

@@ -14,13 +14,13 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
 from contentfilter.board import Board, Place
 from contentfilter.config import Config
+from contentfilter.printable import told
 from contentfilter.slot import ABORT_SECONDS, READY_SECONDS, Leaving, Slot, StartError, how_it_ended
 from contentfilter.sockets import Sockets
 
@@ -135,8 +135,8 @@ class Guard:
             _leave_no_core()
             self.work(config, tuple(sockets.values()), tell, self.board, place)
             status = 0
-        except BaseException:
-            _log.critical("worker died:\n%s", traceback.format_exc())
+        except BaseException as error:
+            _log.critical("worker died: %s", told(error))
         finally:
             logging.shutdown()
             os._exit(status)  # never return into the supervisor's frames

@@ -17,7 +17,7 @@ from contentfilter.envelope import Client, Envelope
 from contentfilter.errors import FilterError
 from contentfilter.finding import Finding, RuleAction
 from contentfilter.outcome import Outcome
-from contentfilter.printable import printable, told
+from contentfilter.printable import identified, printable, told
 from contentfilter.reply import Reply
 from contentfilter.score import format_level
 from contentfilter.verdict import Action
@@ -169,7 +169,12 @@ def step_failed(mail_id: str, doing: str, error: Exception) -> None:
 
 
 def _cause(error: Exception) -> str:
-    return safe(f": {error.__cause__}", 300) if error.__cause__ is not None else ""
+    cause = error.__cause__
+    if cause is None:
+        return ""
+    return (
+        safe(f": {cause}", 300) if isinstance(cause, OSError) and cause.errno is not None else f": {identified(cause)}"
+    )
 
 
 def too_late(mail_id: str, count: int) -> None:
@@ -198,6 +203,11 @@ def not_notified(mail_id: str, addresses: Sequence[str], why: str) -> None:
     """A notice about a message could not be sent; nothing else depends on it."""
     for some in _recipients(addresses):
         _log.warning("(%s) no notice to %s: %s", mail_id, some, safe(why))
+
+
+def notices_dropped(mail_id: str, count: int, waiting: int) -> None:
+    """Under a flood so many notices were dropped; the message is the first that they were about."""
+    _log.warning("(%s) and later: %d notices dropped, %d are waiting", mail_id, count, waiting)
 
 
 def unreported(mail_id: str, recipients: Sequence[str], why: str, quarantine_id: str) -> None:

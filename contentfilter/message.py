@@ -210,6 +210,7 @@ def memory_file(content: Buffer | memoryview) -> int:
     except OSError as error:
         raise SpoolError(f"cannot make a memory file: {error}") from error
     try:
+        os.fchmod(descriptor, 0o600)  # the kernel makes it 0777
         with memoryview(content) as view:
             _write_all(descriptor, view)
         os.lseek(descriptor, 0, os.SEEK_SET)

@@ -6,6 +6,8 @@ import re
 import traceback
 import unicodedata
 
+from contentfilter.errors import FilterError
+
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories: controls, format characters (bidirectional overrides), surrogates, unassigned, line breaks."""
 
@@ -38,8 +40,29 @@ def gist(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"
 
 
+_OF_THE_INTERPRETER = frozenset(
+    {TypeError, AttributeError, NameError, UnboundLocalError, ImportError, ModuleNotFoundError, IndexError}
+    | {RecursionError, MemoryError, ZeroDivisionError, NotImplementedError, AssertionError}
+)
+"""Exceptions that are about code, and quote what they name."""
+
+
+def identified(error: BaseException) -> str:
+    """What exception it is, with its text only where that is not made of what somebody stumbled over."""
+    system = isinstance(error, OSError) and error.errno is not None
+    if system or isinstance(error, FilterError) or type(error) in _OF_THE_INTERPRETER:
+        return gist(error)
+    module = type(error).__module__
+    name = type(error).__qualname__
+    return name if module == "builtins" else f"{module}.{name}"
+
+
 def told(error: BaseException) -> str:
-    """The same with the places where it and those before it came up, in one line."""
+    """An exception for the log: what it is, and the places where it and those before it came up, in one line.
+
+    A library may put anything into the text of one, in quotes or not, a statement with its values or a line of a
+    message; so there is no text but the system's, the interpreter's and ours. The place tells what is wrong.
+    """
     chain: list[str] = []
     current: BaseException | None = error
     while current is not None and len(chain) < _FRAMES:
@@ -47,10 +70,6 @@ def told(error: BaseException) -> str:
         places = " < ".join(
             f"{'/'.join(frame.filename.split('/')[-2:])}:{frame.lineno} {frame.name}" for frame in frames
         )
-        chain.append(f"{gist(current)} at {places or 'an unknown place'}")
+        chain.append(f"{identified(current)} at {places or 'an unknown place'}")
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return "; after ".join(chain)
-
-
-def _short(path: str) -> str:
-    return "/".join(path.split("/")[-2:])

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from contentfilter import output
 from contentfilter.config import Config
 from contentfilter.errors import FilterError
 from contentfilter.next_hop import NextHop, NextHopSettings
@@ -233,20 +234,35 @@ def _tell_deletion(wanted: Sequence[str], problems: dict[str, FilterError], *, a
 @click.option("--keep-days", type=click.FloatRange(0, min_open=True), help="Else [quarantine] keep_days.")
 @click.option("--max-size", type=Size(), help="500M, 20G; 0: no limit. Else [quarantine] max_size.")
 @click.option("--dry-run", "-n", is_flag=True, help="Only say what would go.")
+@click.option("--clock-is-right", is_flag=True, help="Delete although the clock has leapt since the last run.")
 @common_options
-def expire(path: Path | None, as_json: bool, keep_days: float | None, max_size: int | None, dry_run: bool) -> None:
+def expire(
+    *,
+    path: Path | None,
+    as_json: bool,
+    keep_days: float | None,
+    max_size: int | None,
+    dry_run: bool,
+    clock_is_right: bool,
+) -> None:
     """Delete what is too old or too much.
 
     First what is older than --keep-days, then the oldest above --max-size, and what crashes left behind. For a daily
     timer: conf/quarantine-expire.timer runs it.
+
+    Exit 75: the clock is 90 days and more ahead of the last run, or before it, and nothing was deleted.
     """
     config = command.load(path)
     limits = Limits(
         config.quarantine.keep_days if keep_days is None else keep_days,
         config.quarantine.max_size if max_size is None else max_size,
     )
+    now = time.time()
     with command.opened(config) as quarantine, command.progress_bar("Expiring") as progress:
-        done = expire_items(quarantine, limits, time.time(), progress, dry_run=dry_run)
+        command.check_clock(config, now, only_tell=dry_run or clock_is_right)
+        done = expire_items(quarantine, limits, now, progress, dry_run=dry_run)
+        if not dry_run:
+            command.note_expiry(config, now)
     if as_json:
         ids = [one.id for one in done.expired]
         values = {"expired": ids, "busy": done.busy, "leftovers": done.leftovers, "kept_bytes": done.kept}
@@ -288,4 +304,5 @@ def _leave(codes: Sequence[int]) -> None:
 def main() -> None:
     """The entry point."""
     os.umask(UMASK)
+    output.make_whole()
     cli()

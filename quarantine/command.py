@@ -20,10 +20,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from contentfilter import config as configuration
 from contentfilter.config import Config
-from contentfilter.errors import ConfigError, FilterError
+from contentfilter.errors import ConfigError, FilterError, QuarantineError
 from contentfilter.mail_id import is_id
 from contentfilter.printable import printable, told
-from quarantine import store
+from quarantine import stamp, store
 from quarantine.errors import ItemBusyError, ItemDamagedError, UnknownIdError
 from quarantine.moments import bytes_of_size, moment, seconds_of_age
 from quarantine.store import Quarantine
@@ -41,6 +41,14 @@ class CommandError(Exception):
 
 class SysexitsGroup(click.Group):
     """A group of commands whose exit codes are those of sysexits.h: a wrong command line is 64."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; who reads us may have seen enough, as with "| head", of which click would make an error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return os.EX_OK
 
     def main(self, *arguments: Any, **more: Any) -> Any:
         """Run and exit."""
@@ -103,6 +111,31 @@ def opened(config: Config) -> Iterator[Quarantine]:
         raise CommandError(f"{error}{advice}", exit_code(error)) from error
     finally:
         quarantine.close()
+
+
+def check_clock(config: Config, now: float, *, only_tell: bool) -> None:
+    """Before a deletion by age. Raises CommandError where the clock has leapt since the last one, or only tells so.
+
+    Raises QuarantineError where that cannot be looked at.
+    """
+    directory = config.quarantine.directory
+    try:
+        leap = stamp.leap(directory, now)
+    except OSError as error:
+        raise QuarantineError(f"cannot read {directory / stamp.NAME}: {error}") from error
+    if leap is None:
+        return
+    if not only_tell:
+        raise CommandError(f"nothing deleted: {leap}; if the clock is right: --clock-is-right", os.EX_TEMPFAIL)
+    complain(f"{leap}")
+
+
+def note_expiry(config: Config, now: float) -> None:
+    """After a deletion by age. It has taken place, so that what goes wrong here is only told."""
+    try:
+        stamp.leave(config.quarantine.directory, now)
+    except OSError as error:
+        complain(f"{config.quarantine.directory / stamp.NAME} cannot be written: {error.strerror}")
 
 
 def exit_code(error: FilterError) -> int:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, insert, make_url, select, text
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from contentfilter.errors import QuarantineError
+from contentfilter.errors import PolicyError, QuarantineError
+from contentfilter.policy.engine import engine_for
 from contentfilter.verdict import Category
 from quarantine.durable import create_file, locked
 from quarantine.errors import IndexDamagedError, IndexVersionError
@@ -43,6 +44,8 @@ __all__ = ["VERSION", "Holding", "Index", "Query", "Summary"]
 VERSION = 1
 _WAIT = 10.0
 """Seconds to wait for another process that writes."""
+_SERVER_WAIT = 30.0
+"""Seconds for each answer of a database server."""
 _ATTEMPTS = 3
 _SHORT = (sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
 """Fewer bytes than the database should have."""
@@ -134,14 +137,14 @@ class Index:
         and the answer is False. Raises QuarantineError.
         """
         self.close()
-        url = make_url(self._database)
+        url = _parsed(self._database)
         with self._translated(), locked(self._lock_file, _WAIT):
             if (path := _sqlite_path(url)) is not None:
                 if isinstance(file, _Identity) and file.main is not None and _identity(path).main != file.main:
                     return False
                 _set_aside(path)
                 return True
-            engine = create_engine(url)
+            engine = _server(self._database)
             try:
                 METADATA.drop_all(engine)
             finally:
@@ -208,9 +211,9 @@ class Index:
 
     def _open(self, *, lost: bool) -> Engine:
         """lost: whether rows went with a log that somebody deleted under us."""
-        url = make_url(self._database)
+        url = _parsed(self._database)
         path = self._path = _sqlite_path(url)
-        engine = create_engine(url, connect_args={"timeout": _WAIT}) if path else create_engine(url, pool_pre_ping=True)
+        engine = create_engine(url, connect_args={"timeout": _WAIT}) if path else _server(self._database)
         try:
             with locked(self._lock_file, _WAIT):
                 if path is not None:
@@ -240,11 +243,27 @@ class Index:
             raise named from error
 
 
+def _parsed(database: str) -> URL:
+    try:
+        return make_url(database)
+    except (ArgumentError, ValueError) as error:
+        # Not shown: the URL may have a password in it.
+        raise QuarantineError("the quarantine index does not work: [quarantine] database: is no URL") from error
+
+
+def _server(database: str) -> Engine:
+    """An engine for a database that is no SQLite file. Raises QuarantineError."""
+    try:
+        return engine_for(database, _SERVER_WAIT, ("sqlite", "postgresql"), pre_ping=True)
+    except PolicyError as error:
+        raise QuarantineError(f"the quarantine index does not work: [quarantine] database: {error}") from error
+
+
 def _named(error: Exception) -> QuarantineError:
     cause = error.orig if isinstance(error, DatabaseError) else error
     if isinstance(cause, sqlite3.DatabaseError) and _is_damage(cause):
         return IndexDamagedError(f"the index is damaged: {cause}")
-    return QuarantineError(f"the quarantine index does not work: {cause}")
+    return QuarantineError(f"the quarantine index does not work: {' '.join(str(cause).split())}")
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

@@ -90,6 +90,8 @@ async def _send_and_mark(
 ) -> tuple[Reply, ...]:
     """To each by the next hop of his own. The replies in the order of the positions."""
     record = item.record()
+    # Who could not mark it afterwards, for want of rights or of room on the disk, would send it again each time.
+    quarantine.update(item, record)
     of_position: dict[int, Reply] = {}
     for via in dict.fromkeys(record.withheld[position].next_hop for position in positions):
         group = [position for position in positions if record.withheld[position].next_hop == via]

@@ -39,10 +39,11 @@ POOL = 4
 _KINDS = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
 
 
-def engine_for(url: str, timeout: float, kinds: Collection[str] = tuple(_KINDS)) -> Engine:
+def engine_for(url: str, timeout: float, kinds: Collection[str] = tuple(_KINDS), *, pre_ping: bool = False) -> Engine:
     """An engine that has not connected yet. Raises PolicyError.
 
-    timeout: seconds for each answer of the server; kinds: of databases that will do, by SQLAlchemy's names.
+    timeout: seconds for each answer of the server; kinds: of databases that will do, by SQLAlchemy's names; pre_ping:
+    whether a connection is tried before it is used again, for who cannot do things twice.
     """
     try:
         parsed = make_url(url)
@@ -50,7 +51,7 @@ def engine_for(url: str, timeout: float, kinds: Collection[str] = tuple(_KINDS))
         backend = parsed.drivername.partition("+")[0]
         if backend not in kinds:
             raise PolicyError(f"{backend} will not do: use {' or '.join(_KINDS[kind] for kind in kinds)}")
-        options: dict[str, Any] = {"connect_args": _connect_args(backend, timeout)}
+        options: dict[str, Any] = {"connect_args": _connect_args(backend, timeout), "pool_pre_ping": pre_ping}
         if backend != "sqlite" or sqlite_path(parsed):
             options |= {"pool_size": POOL, "max_overflow": 0, "pool_timeout": timeout}
         engine = create_engine(parsed, **options)

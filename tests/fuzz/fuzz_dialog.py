@@ -17,7 +17,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.fuzz.dialog import Ground, Talk
+from tests.fuzz.ground import Ground
+from tests.fuzz.talk import Talk
 
 ROUND = 20
 """Examples with one seed, and with one daemon that must hold no more at their end than at the beginning."""

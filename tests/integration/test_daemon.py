@@ -284,15 +284,20 @@ async def test_workers_note_what_they_handled_and_the_supervisor_deletes_what_is
     for _ in range(6):
         with await asyncio.to_thread(send, service.port):
             pass
-    lines = [line for path in directory.iterdir() for line in path.read_bytes().splitlines()]
+
+    def noted() -> list[bytes]:
+        return [line for path in directory.glob("*.jsonl") for line in path.read_bytes().splitlines()]
+
+    await wait_for(lambda: len(noted()) >= 6)
+    lines = noted()
     assert [Handled.from_line(line).groups[0].recipients for line in lines] == [("b@example.org",)] * 6
     # Without a history there is none, not even the old one.
     service.configure({**NO_SCANNERS, "history": {"keep_days": 0}})
     service.reload()
-    await wait_for(lambda: not list(directory.iterdir()))
+    await wait_for(lambda: not list(directory.glob("*.jsonl")))
     with await asyncio.to_thread(send, service.port):
         pass
-    assert not list(directory.iterdir())
+    assert not list(directory.glob("*.jsonl"))
     await asyncio.to_thread(service.stop)
 
 

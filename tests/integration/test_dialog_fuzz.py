@@ -7,7 +7,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.fuzz.dialog import Ground, Talk
+from tests.fuzz.ground import Ground
+from tests.fuzz.talk import Talk
 
 EXAMPLES, STEPS = 30, 40
 

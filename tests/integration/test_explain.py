@@ -104,7 +104,7 @@ def test_who_is_told_to_come_again_is_explained_too(tmp_path: Path) -> None:
 def test_without_its_history_the_record_explains(tmp_path: Path) -> None:
     sent(tmp_path, "lmtp", "strict", "mild", inspectors=[Scripted("spamd", findings=(SCORE,))])
     (with_history,) = asked(tmp_path, "explain", "ABC123")
-    for path in (tmp_path / "history").iterdir():
+    for path in (tmp_path / "history").glob("*.jsonl"):
         path.unlink()
     (from_record,) = asked(tmp_path, "explain", with_history["id"])
     assert [group["recipients"] for group in from_record["groups"]] == [["strict@x.example"]]
@@ -140,9 +140,9 @@ async def test_a_history_that_cannot_be_written_stops_no_mail(tmp_path: Path, ca
 
 def test_check_and_replay_write_no_history(tmp_path: Path) -> None:
     sent(tmp_path, "lmtp", "strict", inspectors=[Scripted("spamd", findings=(SCORE,))])
-    (file,) = (tmp_path / "history").iterdir()
+    (file,) = (tmp_path / "history").glob("*.jsonl")
     before = file.read_bytes()
     (tmp_path / "message.eml").write_bytes(EXE)
     asked(tmp_path, "check", str(tmp_path / "message.eml"))
     asked(tmp_path, "replay")
-    assert [path.read_bytes() for path in (tmp_path / "history").iterdir()] == [before]
+    assert [path.read_bytes() for path in (tmp_path / "history").glob("*.jsonl")] == [before]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import subprocess
@@ -15,9 +16,12 @@ import pytest
 from contentfilter import history
 from contentfilter.errors import InspectorError, PolicyError, QuarantineError, SpoolError
 from contentfilter.history import History, find
+from contentfilter.identity import Identity
+from contentfilter.ledger import Ledger
 from contentfilter.message import Spool
 from contentfilter.policy.change import PutEntry
 from contentfilter.policy.database import PolicyDatabase
+from contentfilter.reply import Reply
 from contentfilter.unpack.box import Box, BoxSettings
 from quarantine.index import Query
 from quarantine.store import Quarantine
@@ -214,6 +218,75 @@ def test_a_command_whose_output_has_no_room_says_so(tmp_path: Path, arguments: l
         done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == os.EX_IOERR
     assert done.stderr == "quarantine: No space left on device\n"
+
+
+@pytest.mark.parametrize("buffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_message_that_finds_room_for_a_part_is_no_success(small: Small, tmp_path: Path, buffered: str) -> None:
+    config = tmp_path / "contentfilter.toml"
+    config.write_text(f'state_directory = "{tmp_path}"\n')
+    quarantine = Quarantine(tmp_path / "quarantine", f"sqlite:///{tmp_path}/quarantine/index.sqlite")
+    record = keep(quarantine, os.urandom(50_000))
+    quarantine.close()
+    command = [sys.executable, "-m", "quarantine", "show", "--raw", record.id, "--config", str(config)]
+    done = into_a_rest(small, command, 8192, buffered)
+    assert (done.returncode, done.stderr) == (os.EX_IOERR, "quarantine: No space left on device\n")
+
+
+def into_a_rest(small: Small, command: list[str], room: int, unbuffered: str = "1") -> subprocess.CompletedProcess[str]:
+    """Run a command whose output goes where there is only so much room."""
+    (small.place / "room").write_bytes(b"x" * room)
+    with (small.place / "output").open("wb") as output:
+        small.fill()
+        (small.place / "room").unlink()
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        return subprocess.run(command, check=False, stdout=output, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Path:
+    """A configuration of a filter that has something to tell of."""
+    config = tmp_path / "contentfilter.toml"
+    config.write_text(
+        f'state_directory = "{tmp_path}"\nuser = "root"\n[clamav]\nenabled = false\n[spamassassin]\nenabled = false\n'
+    )
+    with contextlib.closing(PolicyDatabase(f"sqlite:///{tmp_path}/policy.sqlite", timeout=5)) as database:
+        database.apply([PutEntry(f"user{number}@example.org", (("kill_level", 4.0),)) for number in range(2000)])
+    with contextlib.closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+        answers = {f"user{number}@example.org": Reply(250, "2.0.0", "Ok") for number in range(200)}
+        ledger.remember(Identity("a" * 64, "alice@y.example", "4A1B"), answers)
+    one = handled(mail_id="k7hw2mzqv9tq4c8xn")
+    writer = History(tmp_path / "history")
+    writer.add(one)
+    writer.close()
+    (tmp_path / "message.eml").write_bytes(b"Subject: x\r\n\r\nhello\r\n")
+    return config
+
+
+@pytest.mark.parametrize("room", [0, 8192], ids=["no room", "room for a part"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["policy", "export"],
+        ["policy", "list"],
+        ["policy", "list", "--json"],
+        ["ledger", "show"],
+        ["ledger", "show", "--json"],
+        ["check", "{}/message.eml"],
+        ["check", "{}/message.eml", "--json"],
+        ["explain", "k7hw2mzqv9tq4c8xn", "--json"],
+        ["config", "show"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_of_the_filter_whose_output_has_no_room_says_so(
+    small: Small, spoken: Path, arguments: list[str], room: int
+) -> None:
+    words = [one.format(spoken.parent) for one in arguments]
+    done = into_a_rest(small, [sys.executable, "-m", "contentfilter", *words, "--config", str(spoken)], room)
+    if room and (small.place / "output").stat().st_size < room:
+        assert (done.returncode, done.stderr) == (0, "")  # all of it found room
+        return
+    assert (done.returncode, done.stderr) == (os.EX_IOERR, "contentfilter: No space left on device\n")
 
 
 @pytest.fixture

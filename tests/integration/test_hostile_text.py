@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import StatementError
 
 from contentfilter import maillog
+from contentfilter.errors import QuarantineError
 from contentfilter.printable import told
 from demo.neighbours.filter import Filter
 from tests.door import Client
@@ -146,6 +149,13 @@ def test_every_line_of_the_log_is_made_harmless(what: str, capfd: pytest.Capture
         ValueError(f"in {SECRET.encode()!r}"),
         ValueError(f'cut off "{SECRET}'),
         UnicodeDecodeError("utf-8", f"\xff{SECRET}".encode("latin-1"), 0, 1, "invalid start byte"),
+        LookupError(f"unknown encoding: {SECRET}"),
+        OSError(f"cannot read {SECRET}"),
+        OSError(errno.ENOENT, "No such file or directory", SECRET),
+        StatementError("bad", f"INSERT {SECRET}", (SECRET,), ValueError(SECRET)),
+        TypeError(f"not {SECRET!r}"),
+        Exception(SECRET),
+        ExceptionGroup(SECRET, [ValueError(SECRET)]),
     ],
     ids=repr,
 )
@@ -160,3 +170,26 @@ def test_what_an_exception_quotes_is_not_told(error: Exception) -> None:
     assert SECRET not in line
     assert type(error).__name__ in line
     assert line.count("test_hostile_text.py:") == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (AttributeError("'NoneType' object has no attribute 'x'"), "object has no attribute"),
+        (QuarantineError("cannot store item"), "cannot store item"),
+        (StatementError("bad", "INSERT", (), ValueError()), "sqlalchemy.exc.StatementError at "),
+    ],
+    ids=repr,
+)
+def test_what_the_system_the_interpreter_and_we_say_is_told(error: Exception, text: str) -> None:
+    assert text in told(error)
+
+
+def test_an_exception_is_a_line_of_bounded_length_however_much_it_says() -> None:
+    error: Exception = QuarantineError("x" * 100_000)
+    for _ in range(50):
+        after = TypeError("y" * 100_000)
+        after.__cause__ = error
+        error = after
+    assert len(told(error)) < 2000

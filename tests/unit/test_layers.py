@@ -13,7 +13,7 @@ FROM_THE_TOP = """
 contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
 contentfilter.mail_id contentfilter.endpoint contentfilter.address contentfilter.domains
-contentfilter.printable contentfilter.marks contentfilter.folding contentfilter.board
+contentfilter.printable contentfilter.output contentfilter.marks contentfilter.folding contentfilter.board
 contentfilter.message contentfilter.finding contentfilter.failure contentfilter.verdict
 contentfilter.mime contentfilter.age contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text
@@ -30,7 +30,7 @@ quarantine
 contentfilter.case contentfilter.delivery contentfilter.notice contentfilter.notifier
 contentfilter.copies contentfilter.refused
 contentfilter.identity contentfilter.ledger contentfilter.turns contentfilter.retries
-contentfilter.handled contentfilter.history
+contentfilter.handled contentfilter.history contentfilter.history_expiry
 contentfilter.judging contentfilter.pipeline
 contentfilter.systemd contentfilter.account contentfilter.sockets contentfilter.slot
 contentfilter.guard contentfilter.daemon contentfilter.worker

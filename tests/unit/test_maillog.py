@@ -12,7 +12,7 @@ import pytest
 
 from contentfilter import maillog, reply
 from contentfilter.envelope import Client, Envelope, Recipient
-from contentfilter.errors import QuarantineError
+from contentfilter.errors import FilterError, QuarantineError
 from contentfilter.outcome import Outcome
 from contentfilter.reply import Reply
 from contentfilter.verdict import Action, Category, Verdict
@@ -149,6 +149,15 @@ def test_who_is_undecided_is_told_with_the_queue_id_and_the_cause(caplog: pytest
         f"(mailid) Deferred, {HEAD}<bob@example.org>,<carol@example.org>, Queue-ID: 4XyZ, reply: 452"
     )
     assert line.endswith("cannot store: [Errno 28] No space left on device")
+
+
+def test_a_cause_that_nobody_foresaw_is_named_and_says_nothing_of_the_message(caplog: pytest.LogCaptureFixture) -> None:
+    error = FilterError("unforeseen error: LookupError")
+    error.__cause__ = LookupError("unknown encoding: my-secret")
+    maillog.undecided("mailid", ENVELOPE, error)
+    maillog.step_failed("mailid", "keeping", error)
+    assert all(line.endswith(": LookupError") for line in caplog.messages)
+    assert "secret" not in caplog.text
 
 
 @pytest.fixture

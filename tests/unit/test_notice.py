@@ -159,10 +159,33 @@ async def test_under_a_flood_notices_are_dropped_and_the_rest_is_sent(caplog: py
     way = Way()
     posting = Notifier(way)
     posting.post("mailid", [NOTICE] * (MOST_PENDING + 5))
-    assert caplog.text.count("no notice to <bob@x.example>: too many notices are waiting") == 5
+    posting.post("second", [NOTICE] * 500)
+    assert caplog.messages == ["(mailid) and later: 1 notices dropped, 100 are waiting"]
     way.go.set()
     await posting.close()
     assert way.sent == MOST_PENDING
+    assert caplog.messages[1:] == ["(mailid) and later: 504 notices dropped, 100 are waiting"]
+
+
+async def test_a_flood_that_goes_on_is_told_of_again_and_one_that_ends_is_counted_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(notifier, "LINE_SECONDS", 0.01)
+    way = Way()
+    posting = Notifier(way)
+    posting.post("mailid", [NOTICE] * (MOST_PENDING + 5))
+    posting.post("second", [NOTICE] * 500)
+    async with asyncio.timeout(10):
+        while len(caplog.messages) < 2:
+            await asyncio.sleep(0)
+    assert sum(int(line.split()[3]) for line in caplog.messages) == 505
+    posting.post("third", [NOTICE])
+    async with asyncio.timeout(10):
+        while len(caplog.messages) < 3:
+            await asyncio.sleep(0)
+    assert caplog.messages[2] == "(third) and later: 1 notices dropped, 100 are waiting"
+    way.go.set()
+    await posting.close()
 
 
 async def test_notices_leave_the_next_hop_room_for_mail() -> None:

@@ -20,6 +20,7 @@ from contentfilter.routes import Routes
 from contentfilter.verdict import Action
 from quarantine.errors import ItemBusyError, ItemDamagedError, UnknownIdError
 from quarantine.index import Query
+from quarantine.item import Item
 from quarantine.record import Record, State
 from quarantine.release import Manner, release
 from quarantine.store import Quarantine
@@ -195,11 +196,29 @@ async def test_a_release_that_is_cut_off_leaves_the_item_free_and_pending(quaran
         assert await through(hop, quarantine, record) == [250, 250]
 
 
-async def test_sent_but_not_marked_says_so(quarantine: Quarantine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_could_not_be_marked_is_not_sent(quarantine: Quarantine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each release would send it once more."""
     record = three(quarantine)
 
     def fail(*_: object) -> None:
         raise QuarantineError("disk full")
+
+    monkeypatch.setattr(Quarantine, "update", fail)
+    way = Taker()
+    with pytest.raises(QuarantineError, match=r"^disk full$"):
+        await release(quarantine, way, record.id, PLAIN)
+    assert way.sent == []
+
+
+async def test_sent_but_not_marked_says_so(quarantine: Quarantine, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = three(quarantine)
+
+    update = Quarantine.update
+
+    def fail(opened: Quarantine, item: Item, new: Record) -> None:
+        if new != record:
+            raise QuarantineError("disk full")
+        update(opened, item, new)
 
     monkeypatch.setattr(Quarantine, "update", fail)
     with pytest.raises(QuarantineError, match=r"was sent to <a@example.org>, <b@example.org>.*disk full"):
