@@ -83,6 +83,8 @@ class Pipeline:
         self._refused = Refused(next_hop, self._copies.keep, site.hostname)
         self._memory = memory or Forgetful()
         self._box = box
+        self._others_fare_well = True
+        """Whether a message was judged since the last unforeseen error: then the fault is one of that message."""
         self._history = history
 
     async def handle(self, envelope: Envelope, message: Message) -> tuple[Reply, ...]:
@@ -138,15 +140,20 @@ class Pipeline:
         return case
 
     async def _judge_on_trial(self, mail_id: str, envelope: Envelope, message: Message, attempt: Attempt) -> Case:
-        """Judge; a fault of ours counts against the message, one of the machine does not."""
+        """Judge; a fault of ours counts against the message, unless it may strike any message, or is the machine's."""
         try:
-            return await self.judge(mail_id, envelope, message)
-        except (FilterError, OSError, MemoryError):
+            case = await self.judge(mail_id, envelope, message)
+        except FilterError:
             raise
         except Exception as error:
             maillog.unforeseen(mail_id, "judging")
-            await self._memory.strike(mail_id, attempt, f"unforeseen error: {type(error).__name__}")
-            raise FilterError(f"unforeseen error: {type(error).__name__}") from error
+            harm = f"unforeseen error: {type(error).__name__}"
+            if self._others_fare_well and not isinstance(error, (OSError, MemoryError)):
+                self._others_fare_well = False
+                await self._memory.strike(mail_id, attempt, harm)
+            raise FilterError(harm) from error
+        self._others_fare_well = True
+        return case
 
     def _notify(self, case: Case, told: Sequence[Outcome]) -> None:
         """What is wrong with a notice changes no reply: who is served would be served again."""

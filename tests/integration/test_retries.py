@@ -8,15 +8,17 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from contentfilter.decision import Evidence, decide
 from contentfilter.errors import InspectorError, InspectorTimeoutError, LedgerError
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
 from contentfilter.identity import Identity
 from contentfilter.inspectors import Subject
 from contentfilter.policy.settings import Policy
-from contentfilter.verdict import Action
+from contentfilter.verdict import Action, Verdict
 from quarantine.index import Query
 from tests.door import PATIENCE
 from tests.fakes.next_hop import Hold, Say, Script
@@ -275,7 +277,7 @@ async def test_a_message_that_breaks_us_is_set_apart(
     async with journey(tmp_path, inspectors=[Scripted()], own={"bob": admin}) as way:
         with monkeypatch.context() as broken:
             broken.setattr("contentfilter.judging.decide", _broken)
-            assert [await send(way, "lmtp", "bob", "carol") for _ in range(3)] == ["451 451"] * 3
+            assert [await fails(way, "lmtp", "bob", "carol") for _ in range(3)] == ["451 451"] * 3
             assert await send(way, "lmtp", "bob", "carol") == "250 250"
         assert way.delivered() == set()
         (item,) = way.quarantine.find(Query())
@@ -290,19 +292,35 @@ async def test_a_message_that_breaks_us_is_set_apart(
         way.ident = "ABC124"
         assert await send(way, "lmtp", "bob", "carol") == "250 250"
         assert way.delivered() == {"bob", "carol"}
-    told = sorted(one.rcpt_tos for one in way.hop.delivered if NOTICE in one.content)
+    told = sorted(one.rcpt_tos for one in way.hop.delivered if NOTICE in one.content and one.mail_from == "")
     assert told == [["admin@x.example"], ["bob@x.example", "carol@x.example"]]
 
 
-def _broken(*_: object, **__: object) -> None:
-    raise ZeroDivisionError
+OTHER = MESSAGE.replace(b"\r\nSubject", NOTICE + b"Subject")
+"""A message that does no harm, and that looks like a notice of ours, which nobody counts."""
+
+
+def _broken(evidence: Evidence, *more: Any, **further: Any) -> Verdict:
+    """A defect that only MESSAGE meets."""
+    if evidence.size == len(MESSAGE):
+        raise ZeroDivisionError
+    return decide(evidence, *more, **further)
+
+
+async def fails(way: Journey, door: str, *rcpts: str) -> str:
+    """The codes of the replies, and then another message that fares well."""
+    codes = await send(way, door, *rcpts)
+    ident, way.ident = way.ident, "OTHER"
+    await way.lmtp("other", content=OTHER)
+    way.ident = ident
+    return codes
 
 
 async def test_what_did_harm_once_and_then_none_is_forgiven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with journey(tmp_path, inspectors=[Scripted()]) as way:
         with monkeypatch.context() as broken:
             broken.setattr("contentfilter.judging.decide", _broken)
-            assert [await send(way, "lmtp", "pass") for _ in range(2)] == ["451"] * 2
+            assert [await fails(way, "lmtp", "pass") for _ in range(2)] == ["451"] * 2
         (entry,) = way.ledger.entries()
         assert entry.strikes == 2
         assert await send(way, "lmtp", "pass") == "250"
@@ -331,6 +349,17 @@ async def test_who_waits_to_be_tried_alone_is_not_blamed_for_another(
         assert await asyncio.wait_for(retry, PATIENCE) == "250"
         assert seen == [[name]]
         assert way.place.in_work() == []
+
+
+async def test_a_defect_that_strikes_all_mail_is_no_messages_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with journey(tmp_path, inspectors=[Scripted()]) as way:
+        monkeypatch.setattr("contentfilter.judging.decide", _broken)
+        for ident in ("A", "B", "C") * 3:
+            way.ident = ident
+            assert await send(way, "lmtp", "pass") == "451"
+        assert [entry.strikes for entry in way.ledger.entries()] == [1]
 
 
 async def test_whom_nobody_looked_at_is_not_forgiven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,6 +441,6 @@ async def test_poison_is_withheld_whatever_the_policy_of_unchecked_says(
     lover = Policy(unchecked_lover=True, unchecked_action=Action.PASS)
     async with journey(tmp_path, inspectors=[Scripted(failure=InspectorError("x"))], own={"bob": lover}) as way:
         monkeypatch.setattr("contentfilter.judging.decide", _broken)
-        codes = [await send(way, "smtp", "bob") for _ in range(4)]
+        codes = [await fails(way, "smtp", "bob") for _ in range(4)]
         assert codes == ["451", "451", "451", "250"]
         assert way.kept() == {"bob"}
