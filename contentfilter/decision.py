@@ -39,6 +39,7 @@ _ACTION_OF_RULE = {
 _WORST_OF_INSPECTOR = {
     "clamd": Category.VIRUS,
     "spamd": Category.SPAM,
+    "rspamd": Category.SPAM,
     "banned": Category.BANNED,
     "rules": Category.RULE,
     "header": Category.BAD_HEADER,
@@ -48,6 +49,7 @@ _WORST_OF_INSPECTOR = {
 BYPASS_OF_INSPECTOR = {
     "clamd": "bypass_virus_checks",
     "spamd": "bypass_spam_checks",
+    "rspamd": "bypass_spam_checks",
     "banned": "bypass_banned_checks",
     "rules": "bypass_rule_checks",
     "header": "bypass_header_checks",
