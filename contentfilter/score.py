@@ -16,7 +16,7 @@ _OF_A_LIST = {Effect.ALLOW: "SENDER_ALLOWED", Effect.DENY: "SENDER_DENIED", Effe
 
 @dataclass(frozen=True, slots=True)
 class SpamScore:
-    """points: SpamAssassin's; tests: what they come from."""
+    """points: on SpamAssassin's scale; tests: what they come from."""
 
     points: float
     tests: tuple[Test, ...] = ()

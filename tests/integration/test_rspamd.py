@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ from contentfilter.inspectors.gtube import GTUBE
 from contentfilter.inspectors.rspamd import RspamdInspector
 from contentfilter.inspectors.rspamd_answer import Scale
 from demo.neighbours.clamd import Clamd
+from demo.neighbours.daemon import find_program
 from demo.neighbours.postfix import DeliveredMail, Postfix, Transport
 from demo.neighbours.rspamd import Rspamd
 from demo.neighbours.spamd import Spamd
@@ -24,6 +27,7 @@ from tests.fakes.subject import subject_of
 from tests.house import BOB, CAROL, DAVE, built, text
 from tests.integration.conftest import Run
 
+SNIPPETS = Path(__file__).parents[2] / "conf" / "rspamd"
 AT_ONCE = Resting(failures=1, rest=0.0, probe=5.0)
 FROZEN = Resting(failures=1, rest=0.0, probe=0.2)
 
@@ -189,6 +193,17 @@ def of_its_own(open_directory: Path) -> Path:
     directory = Path(tempfile.mkdtemp(prefix="rspamd-", dir=open_directory))
     directory.chmod(0o755)
     return directory
+
+
+def test_our_snippets_are_what_rspamd_understands(tmp_path: Path) -> None:
+    sections = {"worker-normal.inc": 'worker "normal"', "greylist.conf": "greylist"}
+    assert {one.name for one in SNIPPETS.iterdir()} == set(sections)
+    lines = [f'{section} {{\n.include "{SNIPPETS / name}"\n}}\n' for name, section in sections.items()]
+    (tmp_path / "rspamd.conf").write_text("".join(lines))
+    command = [find_program("rspamadm", "rspamd"), "configdump", "--json", "-c", str(tmp_path / "rspamd.conf")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    dumped = json.loads(done.stdout[done.stdout.index("{") :])
+    assert dumped == {"worker": {"normal": {"bind_socket": "localhost:11333"}}, "greylist": {"enabled": False}}
 
 
 def test_killed_in_the_middle(open_directory: Path) -> None:

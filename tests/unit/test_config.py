@@ -251,7 +251,7 @@ def test_the_examples_of_the_manual_of_scanners_are_right() -> None:
     examples = re.findall(
         r"```toml\n(.*?)```", (Path(__file__).parents[2] / "docs" / "scanners.md").read_text(), re.DOTALL
     )
-    assert len(examples) == 3
+    assert len(examples) == 5
     for example in examples:
         config.parse(example, "docs/scanners.md")
 

@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contentfilter.envelope import Envelope, Recipient
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
 from contentfilter.inspectors.rspamd_answer import MOST_SYMBOLS, Answer, AnswerError, Scale, reason
+from contentfilter.message import Message
+from contentfilter.stored import finding_of, finding_values
+from contentfilter.verdict import Action, Category
+from quarantine.record import Record, State, Withheld
+
+WITHHELD = Withheld(Recipient("bob@example.org"), Category.SPAM, Action.DISCARD, (), State.PENDING)
 
 SYMBOL = {"name": "BAD_SUBJECT", "score": 3.5, "metric_score": 3.5, "options": ["x"]}
 
@@ -139,6 +146,17 @@ def test_an_action_may_have_the_message_wait() -> None:
     assert spam == Finding(Kind.SPAM, "rspamd", "spam score", score=4.0, user="bob", adds=True)
     hit = RuleHit(RuleAction.REJECT, "rspamd", status="4.7.1", matched="soft reject")
     assert rule == Finding(Kind.RULE, "rspamd", "soft reject", user="bob", rule=hit)
+
+
+def test_what_follows_is_the_same_when_it_is_read_from_history_or_quarantine() -> None:
+    found = Scale(0.9, MEANINGS, adds=True).findings(Answer(4.0, "soft reject", (("A", 4.0),)), "bob")
+    for finding in found:
+        again = finding_of(json.loads(json.dumps(finding_values(finding))))
+        assert (again.kind, again.score, again.tests, again.adds, again.user) == (
+            finding.kind, finding.score, finding.tests, finding.adds, "bob",
+        )  # fmt: skip
+    record = Record.of("id", Envelope("", ()), Message(b""), (WITHHELD,), findings=found)
+    assert Record.from_json(record.to_json()).findings == found
 
 
 @pytest.mark.parametrize(
