@@ -25,6 +25,7 @@ Meaning = float | Literal["defer", "ignore"]
 
 _LONGEST_NAME: Final = 80
 _LARGEST: Final = 1e6
+_Points = Annotated[FiniteFloat, Field(ge=-_LARGEST, le=_LARGEST)]
 _UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -35,7 +36,7 @@ class AnswerError(ValueError):
 class _Symbol(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
-    score: FiniteFloat
+    score: _Points
 
 
 class _Reply(BaseModel):
@@ -43,7 +44,7 @@ class _Reply(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True)
 
-    score: Annotated[FiniteFloat, Field(ge=-_LARGEST, le=_LARGEST)]
+    score: _Points
     action: Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)]
     symbols: Mapping[str, _Symbol] = {}
 

@@ -96,6 +96,7 @@ def _sides(directory: Path) -> Iterator[list[_Side]]:
         rspamd: Rspamd = stack.enter_context(_BusyRspamd(directory / "rspamd"))
         sink, _ = stack.enter_context(next_hop(directory))
         asked: Mapping[str, Mapping[str, Any]] = {
+            "no scanner": {"spamassassin": {"enabled": False}},
             "spamd": {"spamassassin": {"address": spamd.address}},
             "Rspamd": {"spamassassin": {"enabled": False}, "rspamd": {"enabled": True, "address": rspamd.address}},
             "both": {
@@ -109,7 +110,8 @@ def _sides(directory: Path) -> Iterator[list[_Side]]:
         ]
         for name, tables in asked.items():
             settings = {"clamav": {"enabled": False}, "policy": {"default": {"kill_level": 9999.0}}, **tables}
-            ours = stack.enter_context(Filter(directory / f"filter-{name}", next_hop_port=sink, settings=settings))
+            place = directory / f"filter-{len(sides)}"
+            ours = stack.enter_context(Filter(place, next_hop_port=sink, settings=settings))
             sides.append(_Side(f"contentfilter with {name}", "smtp", (ours.pid,), port=ours.port))
         yield sides
 
