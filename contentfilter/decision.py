@@ -242,7 +242,9 @@ def concerns(finding: Finding, policy: Policy) -> bool:
     """Whether a finding counts for a recipient with this policy."""
     if finding.kind is Kind.UNCHECKED and policy.bypass_unchecked_checks:
         return False
-    if finding.kind is Kind.SPAM and finding.user != policy.spam_user:
+    # Rspamd may also have a message come again, and says so for the one user whom it was asked for.
+    of_one_user = finding.kind is Kind.SPAM or (finding.kind is Kind.RULE and finding.inspector == "rspamd")
+    if of_one_user and finding.user != policy.spam_user:
         return False
     if finding.user and finding.user != policy.spam_user:
         return False  # a scan for somebody else's preferences failed

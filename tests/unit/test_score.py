@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,6 +98,16 @@ def test_two_scanners_and_what_becomes_of_the_message(
     on_failure = dict(zip(("spamd", "rspamd"), map(OnFailure, modes.split()), strict=True))
     verdict = decide(Evidence(tuple(findings), 100, on_failure=on_failure), Effective(Policy(**settings)), local=True)
     assert (verdict.action.value, verdict.category.word) == (action, category)
+
+
+@pytest.mark.parametrize(
+    ("user", "spam_user", "action"),
+    [("", "", "defer"), ("bob", "bob", "defer"), ("", "bob", "pass"), ("bob", "", "pass"), ("alice", "bob", "pass")],
+)
+def test_a_deferral_by_rspamd_is_that_users_for_whom_it_was_asked(user: str, spam_user: str, action: str) -> None:
+    findings = (replace(WAITING, user=user), replace(scored("rspamd", 1), user=spam_user))
+    verdict = decide(Evidence(findings, 100), Effective(Policy(spam_user=spam_user)), local=True)
+    assert verdict.action.value == action
 
 
 def test_the_fields_list_the_tests_of_both() -> None:
