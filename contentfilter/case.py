@@ -12,6 +12,7 @@ from contentfilter.message import Message
 from contentfilter.mime import Tree
 from contentfilter.policy.entry import Effective
 from contentfilter.reply import Reply
+from contentfilter.score import scanned_score
 from contentfilter.unpack.unpacked import NOTHING, Unpacked
 from contentfilter.verdict import Action, Marking, Verdict
 
@@ -47,7 +48,9 @@ class Case:
     def score(self) -> float | None:
         """The spam score by the configured preferences, or the first there is; None if nobody scored."""
         scores = [finding for finding in self.evidence.findings if finding.kind is Kind.SPAM]
-        return min(scores, key=lambda finding: finding.user != "").score if scores else None
+        user = min((one.user for one in scores), key=bool, default="")
+        scanned = scanned_score([one for one in scores if one.user == user])
+        return scanned.points if scanned is not None else None
 
     @property
     def recipients(self) -> list[tuple[Recipient, Verdict]]:

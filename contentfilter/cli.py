@@ -382,6 +382,7 @@ def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> Non
             worker.policy_database_for(config),
             worker.amavis_database_for(config) if config.policies.amavis_database else None,
             configuration.files(config, configuration.path_in_use(path)),
+            {address: worker.rspamd_for(config, address) for address in config.rspamd.address if config.rspamd.enabled},
         )
         diagnoses = asyncio.run(examine(config, neighbours))
     if as_json:

@@ -39,6 +39,7 @@ _ACTION_OF_RULE = {
 _WORST_OF_INSPECTOR = {
     "clamd": Category.VIRUS,
     "spamd": Category.SPAM,
+    "rspamd": Category.SPAM,
     "banned": Category.BANNED,
     "rules": Category.RULE,
     "header": Category.BAD_HEADER,
@@ -48,6 +49,7 @@ _WORST_OF_INSPECTOR = {
 BYPASS_OF_INSPECTOR = {
     "clamd": "bypass_virus_checks",
     "spamd": "bypass_spam_checks",
+    "rspamd": "bypass_spam_checks",
     "banned": "bypass_banned_checks",
     "rules": "bypass_rule_checks",
     "header": "bypass_header_checks",
@@ -240,7 +242,9 @@ def concerns(finding: Finding, policy: Policy) -> bool:
     """Whether a finding counts for a recipient with this policy."""
     if finding.kind is Kind.UNCHECKED and policy.bypass_unchecked_checks:
         return False
-    if finding.kind is Kind.SPAM and finding.user != policy.spam_user:
+    # Rspamd may also have a message come again, and says so for the one user whom it was asked for.
+    of_one_user = finding.kind is Kind.SPAM or (finding.kind is Kind.RULE and finding.inspector == "rspamd")
+    if of_one_user and finding.user != policy.spam_user:
         return False
     if finding.user and finding.user != policy.spam_user:
         return False  # a scan for somebody else's preferences failed

@@ -1,7 +1,7 @@
 """The doctor: is each neighbour there, does it answer as it should, and if not, what to do.
 
-Nothing is changed and no mail is sent: clamd is shown the EICAR text, alone and in something large, spamd the GTUBE
-text, the next hop is asked for its EHLO keywords, and Postfix's own postconf tells of the classic mistakes.
+Nothing is changed and no mail is sent: clamd is shown the EICAR text, alone and in something large, spamd and Rspamd
+the GTUBE text, the next hop is asked for its EHLO keywords, and Postfix's own postconf tells of the classic mistakes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import socket
 import subprocess
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from contentfilter.config import Config, NamedFile
 from contentfilter.diagnosis import Diagnosis, State
@@ -32,6 +32,9 @@ from contentfilter.policy_doctor import amavis_database, configuration_files, po
 from contentfilter.unpack import measures
 from contentfilter.unpack.box import Box
 from contentfilter.unpack.openers import missing_helpers
+
+if TYPE_CHECKING:
+    from contentfilter.inspectors.rspamd import RspamdInspector
 
 _POSTCONF_SECONDS = 20
 _CLAMD_SECONDS = 8
@@ -120,7 +123,7 @@ class PostconfCommand:
 class Neighbours:
     """Whom the doctor asks. box: not started, closed afterwards; so are the databases. amavis: None if there is none.
 
-    clamd, spamd: by address, each of them asked by itself; files: those that the configuration was read from.
+    clamd, spamd, rspamd: by address, each of them asked by itself; files: those that the configuration was read from.
     """
 
     clamd: Mapping[str, ClamdInspector]
@@ -131,6 +134,7 @@ class Neighbours:
     policies: PolicyDatabase
     amavis: AmavisDatabase | None = None
     files: Sequence[NamedFile] = ()
+    rspamd: Mapping[str, RspamdInspector] = field(default_factory=dict)
 
 
 async def examine(config: Config, neighbours: Neighbours) -> list[Diagnosis]:
@@ -147,6 +151,8 @@ async def examine(config: Config, neighbours: Neighbours) -> list[Diagnosis]:
                 diagnoses.append(await _clamd_limits(config, address, clamd))
     if config.spamassassin.enabled:
         diagnoses.extend([await _spamd(address, spamd) for address, spamd in neighbours.spamd.items()])
+    if config.rspamd.enabled:
+        diagnoses.extend([await _rspamd(address, rspamd) for address, rspamd in neighbours.rspamd.items()])
     diagnoses.extend(_openers())
     diagnoses.extend(await _box(neighbours.box))
     diagnoses.append(await _next_hop(config, neighbours.next_hop))
@@ -274,6 +280,19 @@ async def _spamd(address: str, spamd: SpamdInspector) -> Diagnosis:
         advice = "tests will show without scores: put conf/spamassassin/contentfilter.cf into /etc/spamassassin"
         return Diagnosis(about, State.ODD, f"GTUBE scores {finding.score:g}, tests have no scores", advice)
     return Diagnosis(about, State.WELL, f"GTUBE scores {finding.score:g}, tests have scores")
+
+
+async def _rspamd(address: str, rspamd: RspamdInspector) -> Diagnosis:
+    about = f"Rspamd at {address}"
+    try:
+        answer = await rspamd.probe()
+    except InspectorError as error:
+        advice = "start rspamd, and compare [rspamd] address with bind_socket of its normal worker"
+        return Diagnosis(about, State.ILL, str(error), advice)
+    if answer.action != "reject":
+        said = f'GTUBE gets the action "{answer.action}" and scores only {answer.score:g}'
+        return Diagnosis(about, State.ILL, said, "look at its log, and for gtube_patterns in its options.inc")
+    return Diagnosis(about, State.WELL, f'GTUBE gets the action "reject" and scores {answer.score:g}')
 
 
 async def _next_hop(config: Config, next_hop: NextHop) -> Diagnosis:

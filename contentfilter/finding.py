@@ -96,13 +96,14 @@ class RuleHit:
 class Finding:
     """One fact.
 
-    inspector: who reports ("clamd", "spamd", "banned", "header", "rules", "mime", "unpack");
+    inspector: who reports ("clamd", "spamd", "rspamd", "banned", "header", "rules", "mime", "unpack");
     name: what was found, for people and logs;
     part: the path of the part it is about ("1.2"), "" for the whole message; score and tests: for SPAM,
     and for a RULE whose action is SCORE; rule: for RULE;
-    user: the SpamAssassin user whose preferences gave the score, "" where the scanner's own apply;
+    user: the user whose preferences gave the score, "" where the scanner's own apply;
     banned_rules: the sets that it follows from, as a policy names them, () where it concerns everybody;
-    text: what a recipient is told of it, "" for nothing in particular.
+    text: what a recipient is told of it, "" for nothing in particular;
+    adds: for SPAM, whether the score is added to that of other scanners; else the greatest counts.
     """
 
     kind: Kind
@@ -116,3 +117,4 @@ class Finding:
     rule: RuleHit | None = None
     banned_rules: tuple[str, ...] = ()
     text: str = ""
+    adds: bool = False

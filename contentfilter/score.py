@@ -1,4 +1,4 @@
-"""The spam score of a message for one recipient: what the scanner says, and what local rules and lists add. Pure."""
+"""The spam score of a message for one recipient: what scanners say, and what local rules and lists add. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OF_A_LIST = {Effect.ALLOW: "SENDER_ALLOWED", Effect.DENY: "SENDER_DENIED", Effe
 
 @dataclass(frozen=True, slots=True)
 class SpamScore:
-    """points: SpamAssassin's; tests: what they come from."""
+    """points: on SpamAssassin's scale; tests: what they come from."""
 
     points: float
     tests: tuple[Test, ...] = ()
@@ -25,7 +25,7 @@ class SpamScore:
 
 def spam_score(findings: Sequence[Finding], effective: Effective) -> SpamScore | None:
     """The sum, None if nobody had anything to say. findings: those that concern the recipient."""
-    scanned = next((finding for finding in findings if finding.kind is Kind.SPAM), None)
+    scanned = scanned_score(findings)
     scored = [finding for finding in findings if finding.kind is Kind.RULE and finding.score]
     listing = effective.listing
     if scanned is None and not scored and listing is None:
@@ -33,12 +33,29 @@ def spam_score(findings: Sequence[Finding], effective: Effective) -> SpamScore |
     points = sum(finding.score for finding in scored)
     tests = tuple(test for finding in scored for test in finding.tests)
     if scanned is not None:
-        points, tests = points + scanned.score, scanned.tests + tests
+        points, tests = points + scanned.points, scanned.tests + tests
     if listing is not None:
         added = listing.score if listing.effect is Effect.SCORE else None
         points, tests = points + (added or 0.0), (*tests, Test(_OF_A_LIST[listing.effect], added))
     # Scores have few decimals; their sum in binary is not to fall short of a level for a rounding error.
     return SpamScore(round(points, 6), tests, scanned.autolearn if scanned else "no")
+
+
+def counting(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The scanners' scores that make up their part: the greatest one, and those that are added to it."""
+    scores = [finding for finding in findings if finding.kind is Kind.SPAM]
+    greatest = max((one for one in scores if not one.adds), key=lambda one: one.score, default=None)
+    return tuple(one for one in scores if one.adds or one is greatest)
+
+
+def scanned_score(findings: Sequence[Finding]) -> SpamScore | None:
+    """The scanners' part, None if none of them gave a score. The tests are those of all."""
+    scores = [finding for finding in findings if finding.kind is Kind.SPAM]
+    if not scores:
+        return None
+    points = sum(one.score for one in counting(scores))
+    learned = next((one.autolearn for one in scores if one.autolearn != "no"), "no")
+    return SpamScore(points, tuple(test for one in scores for test in one.tests), learned)
 
 
 def format_level(level: float) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -17,6 +18,7 @@ from contentfilter import config as configuration
 from contentfilter import ledger, turns
 from contentfilter.board import Board, Place
 from contentfilter.config import Config, ownership
+from contentfilter.config.tree import ClamAV, Combine, Rspamd, SpamAssassin
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import ConfigError, InspectorError, PolicyError
 from contentfilter.history import DIRECTORY, History
@@ -49,6 +51,9 @@ from contentfilter.turns import Turns
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
 from quarantine.store import Quarantine
+
+if TYPE_CHECKING:
+    from contentfilter.inspectors.rspamd import RspamdInspector
 
 _PART_OF_THE_LIMIT = 0.9
 
@@ -180,6 +185,9 @@ def box_for(config: Config) -> Box:
 
 def site_for(config: Config) -> Site:
     """Who we are, for the pipeline."""
+    scanners: dict[str, ClamAV | SpamAssassin | Rspamd] = {"clamd": config.clamav, "spamd": config.spamassassin}
+    if config.rspamd.enabled:
+        scanners["rspamd"] = config.rspamd
     return Site(
         hostname=config.hostname,
         local=LocalDomains(config.domains.local),
@@ -196,10 +204,10 @@ def site_for(config: Config) -> Site:
             parameters=config.limits.mime_parameters,
             seconds=config.limits.mime_seconds,
         ),
-        on_failure={"clamd": config.clamav.on_failure, "spamd": config.spamassassin.on_failure},
+        on_failure={name: table.on_failure for name, table in scanners.items()},
         recipient_delimiter=config.domains.recipient_delimiter,
         poison_after=config.ledger.poison_after,
-        failure_grace={"clamd": config.clamav.failure_grace, "spamd": config.spamassassin.failure_grace},
+        failure_grace={name: table.failure_grace for name, table in scanners.items()},
     )
 
 
@@ -261,6 +269,8 @@ def inspectors_for(config: Config) -> tuple[Inspector, ...]:
         inspectors.append(clamd_for(config))
     if config.spamassassin.enabled:
         inspectors.append(spamd_for(config))
+    if config.rspamd.enabled:
+        inspectors.append(rspamd_for(config))
     return tuple(inspectors)
 
 
@@ -281,6 +291,25 @@ def spamd_for(config: Config, *addresses: str) -> SpamdInspector:
     return SpamdInspector(
         addresses or table.address,
         user=table.user,
+        timeout=_patience(table.timeout, config),
+        resting=Resting(table.failures_to_rest, table.rest),
+        size_limit=table.size_limit,
+    )
+
+
+def rspamd_for(config: Config, *addresses: str) -> RspamdInspector:
+    """The other spam scanner. addresses: in place of those of the configuration, for a look at some of them."""
+    # HTTP is loaded only where somebody speaks it.
+    from contentfilter.inspectors.rspamd import RspamdInspector  # noqa: PLC0415
+    from contentfilter.inspectors.rspamd_answer import Scale  # noqa: PLC0415
+
+    table = config.rspamd
+    # Rspamd's configuration writes add_header, its answers "add header".
+    actions = {name.replace("_", " "): getattr(table.actions, name) for name in type(table.actions).model_fields}
+    return RspamdInspector(
+        addresses or table.address,
+        scale=Scale(table.scale, actions, adds=table.combine is Combine.SUM),
+        hostname=config.hostname,
         timeout=_patience(table.timeout, config),
         resting=Resting(table.failures_to_rest, table.rest),
         size_limit=table.size_limit,

@@ -95,6 +95,9 @@ def reference() -> str:
     lines.extend(_reference_keys(Config()))
     for name, table in tables.items():
         lines += ["", f"# {_summary(table)}", f"[{name}]", *_reference_keys(table)]
+        for key, inner in _defaults(table):
+            if isinstance(inner, BaseModel):
+                lines += ["", f"# {_summary(inner)}", f"[{name}.{key}]", *_reference_keys(inner)]
     lines += ["", "# Settings that apply to everybody, unless an entry below sets them.", "[policy.default]"]
     lines += _reference_keys(Policy())
     lines += [

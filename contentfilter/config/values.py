@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -61,6 +62,14 @@ def _each_once(addresses: tuple[str, ...]) -> tuple[str, ...]:
     return addresses
 
 
+def _action_meaning(value: object) -> object:
+    """A number of TOML, whole or not, or one of two words."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number and value not in ("defer", "ignore"):
+        raise ValueError(f'must be a least score such as 6.2, "defer" or "ignore", not {value!r}')
+    return float(value) if isinstance(value, int) else value
+
+
 def _database(value: str) -> str:
     if value:
         try:
@@ -103,6 +112,7 @@ DatabaseUrl = Annotated[str, AfterValidator(_database)]
 DomainPattern = Annotated[str, AfterValidator(_domain)]
 HeaderTestKey = Annotated[HeaderTest, enum_by_value(HeaderTest)]
 FailureKey = Annotated[OnFailure, enum_by_value(OnFailure)]
+ActionMeaning = Annotated[float | Literal["defer", "ignore"], BeforeValidator(_action_meaning)]
 Seconds = Annotated[float, Field(gt=0)]
 Grace = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]

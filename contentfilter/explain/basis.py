@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from contentfilter.finding import Finding, Kind
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.lists import ListEntry
 from contentfilter.policy.settings import Policy
-from contentfilter.score import SpamScore, spam_score
+from contentfilter.score import SpamScore, counting, spam_score
 from contentfilter.verdict import Verdict
 
 
@@ -85,10 +86,19 @@ def scored(more: float) -> Alter:
     """So many points more, of the scanner, or of the first rule that gives any."""
 
     def apply(basis: Basis) -> Basis:
-        spam = [one for one in basis.findings if one.kind is Kind.SPAM] or [one for one in basis.findings if one.score]
+        giving = list(counting(basis.findings)) or [one for one in basis.findings if one.score]
+        first = giving[:1]
         findings = basis.evidence.findings
-        moved = tuple(replace(one, score=one.score + more) if one in spam[:1] else one for one in findings)
-        return replace(basis, evidence=replace(basis.evidence, findings=moved))
+        # Of other scores that only the greatest made not count, none may be greater then.
+        most = first[0].score + more if first and not first[0].adds else math.inf
+        rivals = [one for one in basis.findings if one.kind is Kind.SPAM and not one.adds and one not in first]
+
+        def moved(one: Finding) -> Finding:
+            if one in first:
+                return replace(one, score=one.score + more)
+            return replace(one, score=min(one.score, most)) if one in rivals else one
+
+        return replace(basis, evidence=replace(basis.evidence, findings=tuple(map(moved, findings))))
 
     return apply
 

@@ -193,8 +193,10 @@ def _what(finding: Finding) -> str:
 def _without_rules(basis: Basis) -> Iterator[Step]:
     hits = [one for one in basis.findings if one.rule is not None and one.rule.action in _WITHHOLDING]
     yield from map(_without_hit, hits)
-    if hits:
-        yield _setting(basis, "bypass_rule_checks", True)
+    for key in dict.fromkeys(
+        BYPASS_OF_INSPECTOR[one.inspector] for one in hits if one.inspector in BYPASS_OF_INSPECTOR
+    ):
+        yield _setting(basis, key, True)
 
 
 def _without_hit(finding: Finding) -> Step:

@@ -13,6 +13,7 @@ from contentfilter.finding import Finding, Kind, RuleHit, Test
 from contentfilter.policy.entry import Effective, Entry
 from contentfilter.policy.lists import Effect, ListEntry
 from contentfilter.policy.settings import Policy
+from contentfilter.score import counting
 from contentfilter.verdict import Category, Verdict
 
 
@@ -94,9 +95,8 @@ def _setting(effective: Effective, key: str) -> Setting:
 
 
 def _addends(basis: Basis) -> Iterator[Addend]:
-    spam = next((one for one in basis.findings if one.kind is Kind.SPAM), None)
-    if spam is not None:
-        yield Addend(spam.inspector, spam.score, spam.tests)
+    for one in counting(basis.findings):
+        yield Addend(one.inspector, one.score, one.tests)
     for one in basis.findings:
         if one.kind is Kind.RULE and one.score:
             yield Addend(one.rule.source if one.rule is not None else one.name, one.score, one.tests)

@@ -70,7 +70,7 @@ class Content(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is inspected. spam_users: whose SpamAssassin preferences to score with, "" for the configured user.
+    """What is inspected. spam_users: by whose preferences to score, "" for the configured user.
 
     opened: what came out of the containers among the tree's leaves; banned_rules: the sets of banned rules to judge by,
     once for each way in which recipients combine them.

@@ -22,25 +22,18 @@ from aiospamc.requests import Request
 from aiospamc.responses import Response, ResponseException
 
 from contentfilter.envelope import Envelope, Recipient
-from contentfilter.errors import InspectorError, InspectorTimeoutError, NotInspectedError
+from contentfilter.errors import InspectorError, NotInspectedError
 from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import Subject
 from contentfilter.inspectors.backends import Backends, Resting, failures_of
 from contentfilter.inspectors.channel import Address, Channel
+from contentfilter.inspectors.gtube import GTUBE
+from contentfilter.inspectors.per_user import ScansPerUser
 from contentfilter.inspectors.spam_status import SpamStatus, parse_spam_status
 from contentfilter.inspectors.spamd_input import scanner_input
 from contentfilter.message import Message
 
 NAME: Final = "spamd"
-GTUBE: Final = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
-"""The text that every SpamAssassin takes for spam."""
-MOST_USERS: Final = 100
-"""Scans of one message; who writes to a thousand users at once does not keep spamd busy for a thousand scans."""
-
-Outcome = Finding | InspectorError
-
-_NOT_ASKED: Final = InspectorError("nobody was asked")
-_TOO_MANY: Final = InspectorError(f"too many users: a message is scanned for {MOST_USERS} at most")
 
 # A reply is a header like the one we sent, and what SpamAssassin adds to it.
 _LONGEST_ADDITION: Final = 1 << 17
@@ -74,7 +67,7 @@ class SpamdServer:
         if reply.message != "PONG":
             raise InspectorError(f"{self.label} answered PING with {reply.message[:80]!r}")
 
-    async def score(self, content: bytes, entry: str) -> Finding:
+    async def score(self, content: bytes, entry: str) -> tuple[Finding]:
         """What SpamAssassin says of the content, by this user's preferences. Raises InspectorError."""
         request = Request("HEADERS", body=content)
         user = entry or self._user
@@ -85,33 +78,17 @@ class SpamdServer:
         if not isinstance(spam, SpamValue) or not (math.isfinite(spam.score) and math.isfinite(spam.threshold)):
             raise InspectorError(f"{self.label} answered without a score")
         status = _matching(parse_spam_status(reply.body), spam.score)
-        return Finding(
-            Kind.SPAM,
-            NAME,
-            "spam score",
-            score=spam.score,
-            tests=status.tests,
-            autolearn=status.autolearn,
-            user=entry,
+        return (
+            Finding(
+                Kind.SPAM,
+                NAME,
+                "spam score",
+                score=spam.score,
+                tests=status.tests,
+                autolearn=status.autolearn,
+                user=entry,
+            ),
         )
-
-    async def scores(self, content: bytes, entries: Sequence[str], concurrency: int) -> dict[str, Outcome]:
-        """The same for several users, so many at a time, all within the timeout."""
-        gate = asyncio.Semaphore(concurrency)
-        deadline = asyncio.get_running_loop().time() + self._timeout
-        async with asyncio.TaskGroup() as group:
-            tasks = {entry: group.create_task(self._outcome(content, entry, gate, deadline)) for entry in entries}
-        return {entry: task.result() for entry, task in tasks.items()}
-
-    async def _outcome(self, content: bytes, entry: str, gate: asyncio.Semaphore, deadline: float) -> Outcome:
-        """The failure is given, not raised: a TaskGroup would cancel the other scans for it."""
-        try:
-            async with asyncio.timeout_at(deadline), gate:
-                return await self.score(content, entry)
-        except TimeoutError:
-            return InspectorTimeoutError(f"{self.label} did not answer in time")
-        except InspectorError as error:
-            return error
 
     async def _ask(self, request: Request) -> Response:
         with failures_of(self.label, ClientException, UnicodeDecodeError):
@@ -147,11 +124,11 @@ class SpamdInspector:
         concurrency: int = 4,
     ) -> None:
         self._size_limit = size_limit
-        self._concurrency = concurrency
         given = [addresses] if isinstance(addresses, str) else addresses
         self._servers = Backends(
             [SpamdServer(one, user=user, connect_timeout=connect_timeout, timeout=timeout) for one in given], resting
         )
+        self._scans = ScansPerUser(NAME, self._servers, concurrency=concurrency, timeout=timeout)
 
     @property
     def name(self) -> str:
@@ -161,33 +138,11 @@ class SpamdInspector:
     async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
         """One finding per entry of subject.spam_users, also for a score that is low; its user is that very entry.
 
-        Where an entry's scan failed, did not end in time, or is one too many, its finding is a FAILURE. That of the
-        entry "" reads like a failure of the whole inspector: too careful, never careless.
-
-        Raises InspectorError when no scan at all gave a score.
+        An entry without a score has a FAILURE, see :meth:`ScansPerUser.findings`. Raises InspectorError when no scan at
+        all gave a score.
         """
         content = scanner_input(subject.message, subject.envelope, self._size_limit)
-        entries = tuple(dict.fromkeys(subject.spam_users))
-        # The entry "" is usually that of most recipients: it is never the one too many.
-        outcomes: dict[str, Outcome] = dict.fromkeys(sorted(entries, key=bool)[:MOST_USERS], _NOT_ASKED)
-        try:
-            await self._servers.ask(lambda server: self._fill_in(server, content, outcomes))
-        except InspectorError:
-            if not any(isinstance(outcome, Finding) for outcome in outcomes.values()):
-                raise
-        return tuple(_finding(entry, outcomes.get(entry, _TOO_MANY)) for entry in entries)
-
-    async def _fill_in(self, server: SpamdServer, content: bytes, outcomes: dict[str, Outcome]) -> bool:
-        """Have this spamd give the scores that are still missing. Raises InspectorError if some are missing then."""
-        missing = [entry for entry, outcome in outcomes.items() if isinstance(outcome, InspectorError)]
-        got = await server.scores(content, missing, self._concurrency)
-        outcomes.update(got)
-        failures = [outcome for outcome in got.values() if isinstance(outcome, InspectorError)]
-        if failures and len(failures) < len(got):
-            raise NotInspectedError(str(failures[0]))  # it does answer
-        if failures:
-            raise next((one for one in failures if not isinstance(one, NotInspectedError)), failures[0])
-        return True
+        return await self._scans.findings(subject.spam_users, lambda server, user: server.score(content, user))
 
     async def answers(self) -> bool:
         """Whether any spamd answers PING within seconds."""
@@ -198,9 +153,8 @@ class SpamdInspector:
         text = b"From: <>\r\nSubject: Test of the spam filter\r\n\r\n" + GTUBE + b"\r\n"
         envelope = Envelope("", (Recipient("postmaster"),))
         content = scanner_input(Message(text), envelope, len(text))
-        outcomes: dict[str, Outcome] = {"": _NOT_ASKED}
-        await self._servers.ask(lambda server: self._fill_in(server, content, outcomes))
-        return _finding("", outcomes[""])
+        (finding,) = await self._scans.findings(("",), lambda server, user: server.score(content, user))
+        return finding
 
     async def ping(self) -> None:
         """Ask whether a spamd is there. Raises InspectorError if none answers as it should."""
@@ -234,12 +188,6 @@ class _Connection:
         if len(reply) > _LONGEST_PROTOCOL_HEADER and reply.find(b"\r\n\r\n", 0, _LONGEST_PROTOCOL_HEADER) < 0:
             raise InspectorError("gave a reply whose header is too long")
         return bytes(reply)
-
-
-def _finding(entry: str, outcome: Outcome) -> Finding:
-    if isinstance(outcome, InspectorError):
-        return Finding(Kind.FAILURE, NAME, str(outcome), user=entry)
-    return outcome
 
 
 def _checked(user: str) -> str:

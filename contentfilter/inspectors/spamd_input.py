@@ -23,13 +23,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 def scanner_input(message: Message, envelope: Envelope, size_limit: int) -> bytes:
     """The message as SpamAssassin shall see it. Beyond size_limit bytes of the original the tail is cut, at a line."""
-    end = _cut(message, size_limit)
+    end = cut(message, size_limit)
     header_end = min(message.header_end, end)
     header = _FOREIGN.sub(b"", message.buffer[:header_end])
     return b"".join((_envelope_fields(envelope), header, message.buffer[header_end:end]))
 
 
-def _cut(message: Message, size_limit: int) -> int:
+def cut(message: Message, size_limit: int) -> int:
     """Where to stop: behind the last line that ends within the limit, or at the limit if none does."""
     if len(message) <= size_limit:
         return len(message)

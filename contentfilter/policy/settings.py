@@ -142,7 +142,7 @@ class Policy(BaseModel):
         default="", description="put before the Subject from tag3_level on; empty: spam_subject_tag2"
     )
     spam_user: FieldText = Field(
-        default="", description="whose SpamAssassin preferences apply; empty: [spamassassin] user"
+        default="", description="by whose preferences spamd and Rspamd score; empty: [spamassassin] user"
     )
 
     virus_action: ActionKey = Field(default=Action.DISCARD, description="what to do with a virus")

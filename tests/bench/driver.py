@@ -34,7 +34,7 @@ class Plan:
     """What to do. Seconds of sending; with sessions a closed loop, with rate (messages a second) an open one.
 
     letters: files as Letters.saved makes them, with the number of recipients; count: stop after so many, 0 for no
-    limit; asks: "smtp", or "spamd" at the Unix socket path.
+    limit; asks: "smtp", or "spamd" or "rspamd" at the Unix socket path.
     """
 
     letters: tuple[tuple[str, int], ...]
@@ -111,7 +111,7 @@ class _Conversation(asyncio.Protocol):
 
 
 class _Question(asyncio.Protocol):
-    """A request to spamd, whose answer ends with the connection."""
+    """A request to spamd or Rspamd, whose answer ends with the connection."""
 
     def __init__(self, request: bytes, done: asyncio.Future[None]) -> None:
         self._request = request
@@ -127,7 +127,10 @@ class _Question(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._done.done():
             return
-        if b" 0 EX_OK" in self._answer[:40] and b"\nSpam: " in self._answer:
+        first = self._answer[:40]
+        if (b" 0 EX_OK" in first and b"\nSpam: " in self._answer) or (
+            b" 200 OK" in first and b'"score":' in self._answer
+        ):
             self._done.set_result(None)
         else:
             self._done.set_exception(FailedError(f"{self._answer[:80]!r} {error}"))
@@ -151,14 +154,21 @@ def spamd_request(content: bytes) -> bytes:
     return b"HEADERS SPAMC/1.5\r\nContent-length: %d\r\n\r\n" % len(content) + content
 
 
+def rspamd_request(content: bytes) -> bytes:
+    """As contentfilter asks it, but for the client."""
+    envelope = f"From: <{SENDER}>\r\nRcpt: <{RECIPIENT}>\r\n".encode()
+    head = b"POST /checkv2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%bContent-Length: %d\r\n\r\n"
+    return head % (envelope, len(content)) + content
+
+
 def _attempts(plan: Plan) -> Iterator[Callable[[], Any]]:
     """For each message in turn what starts it; the contents are made once."""
     loop = asyncio.get_running_loop()
     starts: list[Callable[[], Any]] = []
     for name, recipients in plan.letters:
         content = Path(name).read_bytes()
-        if plan.asks == "spamd":
-            request = spamd_request(content)
+        if plan.asks != "smtp":
+            request = {"spamd": spamd_request, "rspamd": rspamd_request}[plan.asks](content)
             starts.append(lambda request=request: _asked(loop, plan.path, request))  # type: ignore[misc]
         else:
             steps = smtp_steps(content, recipients)

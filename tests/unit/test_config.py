@@ -17,6 +17,7 @@ from contentfilter.cli import cli
 from contentfilter.errors import ConfigError
 from contentfilter.inspectors.backends import Resting
 from contentfilter.inspectors.clamd import ClamdInspector
+from contentfilter.inspectors.rspamd import RspamdInspector
 from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.intake.settings import IntakeSettings
 from contentfilter.next_hop import NextHopSettings
@@ -239,7 +240,10 @@ def test_where_settings_have_defaults_of_their_own_they_are_those_of_the_configu
     clamd = inspect.signature(ClamdInspector).parameters
     assert clamd["timeout"].default == got.clamav.timeout
     assert clamd["cache"].default == got.clamav.cache
-    for table in (got.clamav, got.spamassassin):
+    rspamd = inspect.signature(RspamdInspector).parameters
+    assert rspamd["timeout"].default == got.rspamd.timeout
+    assert rspamd["size_limit"].default == got.rspamd.size_limit
+    for table in (got.clamav, got.spamassassin, got.rspamd):
         assert Resting() == Resting(table.failures_to_rest, table.rest)
 
 
@@ -247,9 +251,31 @@ def test_the_examples_of_the_manual_of_scanners_are_right() -> None:
     examples = re.findall(
         r"```toml\n(.*?)```", (Path(__file__).parents[2] / "docs" / "scanners.md").read_text(), re.DOTALL
     )
-    assert len(examples) == 3
+    assert len(examples) == 5
     for example in examples:
         config.parse(example, "docs/scanners.md")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('soft_reject = "later"', """must be a least score such as 6.2, "defer" or "ignore", not 'later'"""),
+        ("reject = true", "must be a least score"),
+        ("reject = inf", "must be a least score"),
+        ("reject = [15.0]", "must be a least score"),
+        ('"add header" = 5.0', "unknown key; did you mean add_header?"),
+    ],
+)
+def test_a_meaning_of_an_action_that_is_none(text: str, error: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(f"[rspamd.actions]\n{text}", "f")
+    assert error in str(caught.value)
+    assert "[rspamd.actions]" in str(caught.value)
+
+
+def test_an_action_keeps_its_meaning_unless_it_is_given_another() -> None:
+    got = config.parse('[rspamd]\nactions = { reject = 20, add_header = "ignore" }', "f").rspamd.actions
+    assert (got.reject, got.add_header, got.rewrite_subject, got.soft_reject) == (20.0, "ignore", 6.2, "defer")
 
 
 def test_an_address_or_a_list_of_them() -> None:

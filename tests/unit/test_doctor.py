@@ -21,6 +21,7 @@ from contentfilter.doctor import PostconfCommand, PostconfError, examine
 from contentfilter.errors import InspectorError, NextHopError
 from contentfilter.finding import Finding, Kind, Test
 from contentfilter.inspectors.clamd import EICAR
+from contentfilter.inspectors.rspamd_answer import Answer
 from contentfilter.policy.amavis_database import AmavisDatabase
 from contentfilter.policy.database import PolicyDatabase
 from contentfilter.unpack.measures import Measure
@@ -57,6 +58,7 @@ class Neighbours:
     services: tuple[str, ...] = ("smtp/inet", "scan/unix", "127.0.0.1:10026/inet")
     overrides: dict[str, str] = field(default_factory=lambda: {"127.0.0.1:10026/inet/content_filter": ""})
     postconf_error: str = ""
+    rspamd: str | InspectorError = "reject"
     measures: tuple[Measure, ...] | InspectorError = (Measure("user", True, "uid 7"), Measure("seccomp", True, ""))
 
 
@@ -88,6 +90,16 @@ class Spamd:
         if isinstance(self.neighbours.score, Exception):
             raise self.neighbours.score
         return Finding(Kind.SPAM, "spamd", "spam score", score=self.neighbours.score, tests=self.neighbours.tests)
+
+
+class Rspamd:
+    def __init__(self, neighbours: Neighbours) -> None:
+        self.neighbours = neighbours
+
+    async def probe(self) -> Answer:
+        if isinstance(self.neighbours.rspamd, Exception):
+            raise self.neighbours.rspamd
+        return Answer(15.0, self.neighbours.rspamd)
 
 
 class Hop:
@@ -155,6 +167,7 @@ async def examined(
         PolicyDatabase(got.policies.database, timeout=1),
         AmavisDatabase(got.policies.amavis_database, timeout=1) if got.policies.amavis_database else None,
         files,
+        {address: cast(Any, Rspamd(neighbours)) for address in got.rspamd.address},
     )
     found = await examine(got, asked)
     assert box.closed
@@ -170,6 +183,24 @@ async def test_where_all_is_well_nothing_is_complained_of(tmp_path: Path) -> Non
         "address mappings", "[domains] local", "opening containers", "clamd's limits", "the helpers' box",
         "policy database", "configuration files",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rspamd", "state", "what", "advice"),
+    [
+        ("reject", State.WELL, 'GTUBE gets the action "reject" and scores 15', ""),
+        ("no action", State.ILL, 'GTUBE gets the action "no action"', "gtube_patterns"),
+        (InspectorError("no answer"), State.ILL, "no answer", "start rspamd"),
+    ],
+)
+async def test_rspamd(tmp_path: Path, rspamd: str | InspectorError, state: State, what: str, advice: str) -> None:
+    text = 'rspamd.enabled = true\nrspamd.address = ["tcp:h:11333", "unix:/b"]'
+    found = [one for one in await examined(tmp_path, Neighbours(rspamd=rspamd), text) if "Rspamd" in one.about]
+    assert [one.about for one in found] == ["Rspamd at tcp:h:11333", "Rspamd at unix:/b"]
+    for one in found:
+        assert one.state is state
+        assert what in one.found
+        assert advice in one.advice
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,15 @@ def spam(score: float, user: str = "") -> Finding:
     return Finding(Kind.SPAM, "spamd", "spam score", score=score, tests=(Test("A", score),), user=user)
 
 
+def rspamd(score: float, adds: bool = False) -> Finding:
+    return Finding(Kind.SPAM, "rspamd", "spam score", score=score, tests=(Test("B", score),), adds=adds)
+
+
+WAITING = Finding(
+    Kind.RULE, "rspamd", "soft reject", rule=RuleHit(RuleAction.REJECT, "rspamd", status="4.7.1", matched="soft reject")
+)
+
+
 def basis_of(
     findings: list[Finding],
     values: dict[str, object] | None = None,
@@ -218,6 +227,35 @@ def test_a_score_is_taken_apart() -> None:
     assert explanation.listing is PLUS_TWO
 
 
+@pytest.mark.parametrize(
+    ("findings", "addends", "score", "change"),
+    [
+        ([spam(4.2), rspamd(8)], [("rspamd", 8)], 8, "a score below 6.9 (it is 8)"),
+        ([spam(8.5), rspamd(8)], [("spamd", 8.5)], 8.5, "a score below 6.9 (it is 8.5)"),
+        ([spam(8), rspamd(8)], [("spamd", 8)], 8, "a score below 6.9 (it is 8)"),
+        ([spam(4.2), rspamd(8, True)], [("spamd", 4.2), ("rspamd", 8)], 12.2, "a score below 6.9 (it is 12.2)"),
+        ([rspamd(8, True)], [("rspamd", 8)], 8, "a score below 6.9 (it is 8)"),
+        ([spam(1), rspamd(2)], [("rspamd", 2)], 2, "a score of 6.9 or more (it is 2)"),
+        ([spam(1), rspamd(2, True)], [("spamd", 1), ("rspamd", 2)], 3, "a score of 6.9 or more (it is 3)"),
+    ],
+)
+def test_a_score_of_two_scanners(
+    findings: list[Finding], addends: list[tuple[str, float]], score: float, change: str
+) -> None:
+    explanation = told(basis_of(findings))
+    assert [(one.what, one.points) for one in explanation.addends] == addends
+    assert explanation.score == score
+    assert change in [str(one) for one in explanation.changes]
+
+
+def test_what_rspamd_would_have_come_again_is_explained() -> None:
+    explanation = told(basis_of([rspamd(1), WAITING]))
+    assert explanation.verdict.reasons == ("rule: rspamd: REJECT 4.7.1: soft reject",)
+    assert {str(one) for one in explanation.changes} == {
+        "without the hit of rspamd", "bypass_spam_checks = true (now false)",
+    }  # fmt: skip
+
+
 def test_what_does_not_concern_the_recipient_is_told_apart() -> None:
     explanation = told(basis_of([VIRUS, spam(9, "alice"), spam(1)], {"bypass_virus_checks": True}))
     assert set(explanation.ignored) == {VIRUS, spam(9, "alice")}
@@ -243,6 +281,8 @@ BASES = st.builds(
         st.sampled_from(
             [VIRUS, BANNED, UNCHECKED, BAD_HEADER, CLAMD_FAILED, SPAMD_FAILED, REJECTING, HOLDING, SCORING]
             + [spam(score, user) for score in (-3.0, 2.000001, 5.0, 7.2, 30.0) for user in ("", "bob")]
+            + [rspamd(score, adds) for score in (-1.0, 3.0, 8.0) for adds in (False, True)]
+            + [WAITING, Finding(Kind.FAILURE, "rspamd", "timeout")]
         ),
         max_size=6,
         unique=True,

@@ -51,6 +51,7 @@ PURE = (
     *("contentfilter.mime", "contentfilter.rules", "contentfilter.decision", "contentfilter.score"),
     *("contentfilter.failure", "contentfilter.age"),
     *("contentfilter.outcome", "contentfilter.folding", "contentfilter.fields", "contentfilter.notice"),
+    *("contentfilter.inspectors.rspamd_answer", "contentfilter.inspectors.rspamd_request"),
     *("contentfilter.inspectors.banned_", "contentfilter.policy.settings", "contentfilter.policy.lists"),
     *("contentfilter.policy.banks", "contentfilter.policy.forms", "contentfilter.policy.exchange"),
     *("contentfilter.policy.describe", "contentfilter.policy.explained"),

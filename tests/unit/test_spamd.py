@@ -12,8 +12,9 @@ from contentfilter.envelope import Envelope, Recipient
 from contentfilter.errors import InspectorError, NotInspectedError
 from contentfilter.finding import Finding, Kind, Test
 from contentfilter.inspectors.backends import Resting
+from contentfilter.inspectors.per_user import MOST_USERS
 from contentfilter.inspectors.spam_status import SpamStatus, parse_spam_status
-from contentfilter.inspectors.spamd import MOST_USERS, SpamdInspector
+from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.inspectors.spamd_input import scanner_input
 from contentfilter.message import Message
 from tests.fakes.scanner import Script, answering, closing_at_once, never_answering, never_reading, scripted_peer

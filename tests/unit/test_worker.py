@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from contentfilter import config, worker
 from contentfilter.errors import InspectorError, InspectorTimeoutError
 from contentfilter.failure import OnFailure
+from contentfilter.finding import Kind
 from contentfilter.intake import CapacityLimits
 from contentfilter.mime import Limits
 from tests.fakes.scanner import never_answering, scripted_peer
@@ -69,12 +73,55 @@ def test_inspectors_that_are_switched_off_are_not_built() -> None:
     }
 
 
-@pytest.mark.parametrize("table", ["[clamav]\nsocket", "[spamassassin]\naddress"])
+def test_rspamd_is_asked_where_it_is_switched_on_and_not_loaded_elsewhere() -> None:
+    look = "import sys; from contentfilter import config, worker; worker.inspectors_for(config.parse(sys.argv[1], 'x'))"
+    look += "; print({'h11', 'contentfilter.inspectors.rspamd'} & set(sys.modules) and 'loaded' or 'absent')"
+    for text, wanted in (("", "absent"), ("rspamd.enabled = true", "loaded")):
+        done = subprocess.run([sys.executable, "-c", look, text], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == wanted
+    got = config.parse("[rspamd]\nenabled = true\n[spamassassin]\nenabled = false", "test")
+    assert {one.name for one in worker.inspectors_for(got)} == {"banned", "header", "clamd", "rspamd"}
+
+
+async def test_what_the_configuration_says_of_rspamd_reaches_it(tmp_path: Path) -> None:
+    answers = iter([(5.0, "no action"), (6.0, "add header"), (1.0, "soft reject"), (1.0, "rewrite subject")])
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        score, action = next(answers)
+        body = json.dumps({"score": score, "action": action}).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+        await writer.drain()
+        writer.write_eof()
+
+    async with scripted_peer(tmp_path / "rspamd.sock", answer) as address:
+        text = f'''
+            [rspamd]
+            enabled = true
+            address = "{address}"
+            on_failure = "tag"
+            failure_grace = 60.0
+            scale = 2
+            combine = "sum"
+            actions = {{ add_header = 20, soft_reject = "ignore", rewrite_subject = "defer" }}
+            '''
+        got = config.parse(text, "test")
+        inspector = worker.rspamd_for(got)
+        found = [await inspector.inspect(subject_of(b"Subject: hi\r\n\r\nhello\r\n")) for _ in range(4)]
+    assert [[one.kind for one in findings] for findings in found] == [[Kind.SPAM]] * 3 + [[Kind.SPAM, Kind.RULE]]
+    assert [findings[0].score for findings in found] == [10.0, 20.0, 2.0, 2.0]
+    assert all(findings[0].adds for findings in found)
+    site = worker.site_for(got)
+    assert (site.on_failure["rspamd"], site.failure_grace["rspamd"]) == (OnFailure.TAG, 60.0)
+
+
+@pytest.mark.parametrize("table", ["[clamav]\nsocket", "[spamassassin]\naddress", "[rspamd]\naddress"])
 async def test_a_scanner_that_hangs_is_known_to_before_the_limit_for_all_strikes(tmp_path: Path, table: str) -> None:
     async with scripted_peer(tmp_path / "scanner.sock", never_answering) as address:
         text = f'{table} = "{address}"\nfailures_to_rest = 1\n[limits]\ninspect_timeout = 0.5'
         got = config.parse(text, "test")
-        inspector = worker.clamd_for(got) if "clamav" in table else worker.spamd_for(got)
+        makers = {"clamav": worker.clamd_for, "spamassassin": worker.spamd_for, "rspamd": worker.rspamd_for}
+        inspector = next(make for name, make in makers.items() if f"[{name}]" in table)(got)
         async with asyncio.timeout(got.limits.inspect_timeout):
             with pytest.raises(InspectorTimeoutError):
                 await inspector.inspect(subject_of(b"Subject: hi\r\n\r\nhello\r\n"))
