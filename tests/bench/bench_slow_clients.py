@@ -22,7 +22,7 @@ from typing import Final
 
 from demo.neighbours.daemon import Daemon, find_program, free_port
 from demo.neighbours.filter import Filter
-from tests.bench.bench_throughput import loads
+from tests.bench.profiles import profile
 
 IDLE: Final = 200
 SLOW: Final = 50
@@ -57,7 +57,7 @@ def main() -> int:
 
 def _seconds(port: int) -> list[float]:
     """How long each message took, from connecting to its reply."""
-    content = loads()[0].content
+    content = profile("text").letters[0].content
     taken = []
     for _ in range(MESSAGES):
         began = time.monotonic()
