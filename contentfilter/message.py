@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Protocol as Interface
 
 from contentfilter.errors import SpoolError
+from contentfilter.search import count
 
 Buffer = bytes | mmap.mmap
 """What a message's bytes are held in. Both take find, rfind, slices, len and the functions of :mod:`re`."""
@@ -152,7 +153,7 @@ class Spool:
         """Append bytes; a bare LF becomes CRLF, also across chunks. Raises FilterError when they cannot be kept."""
         if not chunk:
             return
-        if chunk.count(b"\n") != chunk.count(b"\r\n"):
+        if count(chunk, b"\n") != count(chunk, b"\r\n"):
             chunk = self._with_full_line_ends(chunk)
         self._ends_in_cr = chunk.endswith(b"\r")
         self.size += len(chunk)

@@ -12,6 +12,7 @@ from contentfilter import reply
 from contentfilter.errors import FilterError
 from contentfilter.intake.holdings import Holding
 from contentfilter.message import Message, Spool
+from contentfilter.search import find
 
 _END = b"\r\n.\r\n"
 _DOTTED = b"\r\n."
@@ -35,8 +36,8 @@ class EndOfData:
     def feed(self, chunk: bytes) -> bytes:
         """Content that is certain by now. Once found is set, rest holds what came behind the end."""
         data = self._held + chunk
-        dot = data.find(_DOTTED)
-        end = data.find(_END, dot) if dot >= 0 else -1
+        dot = find(data, _DOTTED)
+        end = find(data, _END, dot) if dot >= 0 else -1
         if end >= 0:
             self.found = True
             self.rest = data[end + len(_END) :]

@@ -13,7 +13,7 @@ FROM_THE_TOP = """
 contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
 contentfilter.mail_id contentfilter.endpoint contentfilter.address contentfilter.domains
-contentfilter.printable contentfilter.marks contentfilter.folding contentfilter.board
+contentfilter.printable contentfilter.marks contentfilter.folding contentfilter.board contentfilter.search
 contentfilter.message contentfilter.finding contentfilter.failure contentfilter.verdict
 contentfilter.mime contentfilter.age contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text
