@@ -17,6 +17,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol as Interface
 
 from contentfilter import maillog, reply
@@ -32,6 +33,7 @@ from contentfilter.failure import OnFailure, in_force
 from contentfilter.fields import hops, own_marks
 from contentfilter.finding import Finding, Kind, RuleAction
 from contentfilter.inspectors import Inspector, Remote, Subject
+from contentfilter.large_work import in_thread
 from contentfilter.ledger import Known
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message
@@ -39,6 +41,7 @@ from contentfilter.mime import Limits, Tree, parse
 from contentfilter.notice import notices
 from contentfilter.notifier import Notifier
 from contentfilter.outcome import Outcome, as_told, must_wait, single_reply
+from contentfilter.patience import paused
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
@@ -234,7 +237,7 @@ class Pipeline:
     async def _take_apart(self, message: Message) -> Tree:
         if len(message) < PARSE_IN_THREAD:
             return parse(message.buffer, self._site.mime_limits)
-        return await asyncio.to_thread(parse, message.buffer, self._site.mime_limits)
+        return await in_thread(parse, message.buffer, self._site.mime_limits)
 
     def _check_loop(self, tree: Tree) -> None:
         passes = own_marks(tree.header, self._site.hostname)
@@ -255,7 +258,7 @@ class Pipeline:
             return {key: decide(evidence, one, local=local) for key, (one, local) in asked.items()}
 
         much = len(asked) * len(evidence.findings) >= DECIDE_IN_THREAD
-        verdicts = await asyncio.to_thread(decided) if much else decided()
+        verdicts = await in_thread(decided) if much else decided()
         return tuple(verdicts[id(one), local] for one, local in zip(effective, at_home, strict=True))
 
     async def _inspect(self, subject: Subject, policies: Sequence[Policy]) -> tuple[Evidence, str]:
@@ -279,8 +282,8 @@ class Pipeline:
     async def _ask(self, inspector: Inspector, subject: Subject) -> _Report:
         timed_out = False
         try:
-            async with asyncio.timeout(self._site.inspect_timeout):
-                findings = await inspector.inspect(subject)
+            async with asyncio.timeout(self._site.inspect_timeout) as limit:
+                findings = await inspector.inspect(replace(subject, pause=partial(paused, limit)))
         except TimeoutError:
             problem, timed_out = f"no answer in {self._site.inspect_timeout:g} s", True
         except FilterError as error:

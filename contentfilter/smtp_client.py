@@ -231,6 +231,8 @@ class _Protocol(SMTPProtocol):
                     return False
                 self.stream.write(chunk)
                 await self._drain_helper()
+                if len(chunk) >= CHUNK:
+                    await asyncio.sleep(0)  # to a fast peer there is nothing to wait for, and others have work as well
         except ConnectionError:
             return False
         finally:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -52,6 +53,9 @@ from quarantine.store import Quarantine
 _PART_OF_THE_LIMIT = 0.9
 
 _BEAT_SECONDS = 1.0
+_THREADS_TURN = 0.0005
+"""Seconds after which a thread at work on a large message lets the event loop go on. Python's own 0.005 are spent again
+for each thing that a small message waits for."""
 _LATECOMERS_SECONDS = 10.0
 """How long clients that have just connected may take to begin with their message after others serve in our place."""
 
@@ -62,6 +66,7 @@ def run(config: Config, sockets: Sequence[socket.socket], ready: int, board: Boa
     sockets: one for each of `[listen] addresses`, in their order; ready: a descriptor that gets a byte once we serve;
     board, place: where all workers, and where we, write down what is in work.
     """
+    sys.setswitchinterval(_THREADS_TURN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config, sockets, ready, board, place))
 
@@ -271,6 +276,7 @@ def clamd_for(config: Config, *addresses: str) -> ClamdInspector:
         timeout=_patience(table.timeout, config),
         resting=Resting(table.failures_to_rest, table.rest),
         cache=0 if addresses else table.cache,
+        large_scans=max(1, table.large_scans // max(1, config.workers)),
     )
 
 

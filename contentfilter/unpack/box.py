@@ -18,17 +18,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from contentfilter.errors import InspectorError
+from contentfilter.large_work import in_thread, made_in_thread
 from contentfilter.mime import Tree
 from contentfilter.unpack import wire
 from contentfilter.unpack.budget import DEFAULT_BUDGET, Budget
 from contentfilter.unpack.choice import Candidate, passwords_of, to_open
 from contentfilter.unpack.collector import Collector
 from contentfilter.unpack.measures import Measure
-from contentfilter.unpack.store import Store
+from contentfilter.unpack.store import Place, Store
 from contentfilter.unpack.unpacked import NOTHING, Unpacked
 
 _log = logging.getLogger("contentfilter.unpack")
@@ -98,7 +100,7 @@ class Box:
         if size < _IN_THREAD:
             parts = to_open(tree)
         else:
-            parts = await asyncio.to_thread(to_open, tree)
+            parts = await in_thread(to_open, tree)
         return await self.unpack(parts, size, passwords_of(tree)) if parts else NOTHING
 
     async def unpack(self, sources: Sequence[Candidate], size: int, passwords: tuple[str, ...] = ()) -> Unpacked:
@@ -221,20 +223,33 @@ async def _submit(
     channel: socket.socket, sources: Sequence[Candidate], size: int, passwords: tuple[str, ...], budget: Budget
 ) -> None:
     """Hand the contents over. Memory files: what the helper gets is a copy that it may do with as it likes."""
-    store, listing = Store(), Store()
+    if size < _IN_THREAD:
+        store, listing = _stored(sources)
+    else:
+        store, listing = await made_in_thread(partial(_stored, sources), lambda made: made[0].close())
+    try:
+        *full, last = store.files
+        for descriptor in full:
+            await _send(channel, {"do": "take"}, (descriptor,))
+        job = {"do": "open", "size": size, "passwords": passwords, "budget": asdict(budget), "listing": asdict(listing)}
+        await _send(channel, job, (last,))
+    finally:
+        store.close()
+
+
+def _stored(sources: Sequence[Candidate]) -> tuple[Store, Place]:
+    """The contents, and where among them the list of them lies. Raises OSError."""
+    store = Store()
     try:
         contents = []
         for source in sources:
             place = store.add(source.content())
-            contents.append({**asdict(place), "path": source.path, "names": source.names, "type": source.declared_type})
-        listing.add(json.dumps(contents).encode("ascii"))
-        for descriptor in store.files:
-            await _send(channel, {"do": "take"}, (descriptor,))
-        job = {"do": "open", "size": size, "passwords": passwords, "budget": asdict(budget)}
-        await _send(channel, job, tuple(listing.files))
-    finally:
+            where = {"file": place.file, "offset": place.offset, "size": place.size}
+            contents.append({**where, "path": source.path, "names": source.names, "type": source.declared_type})
+        return store, store.add(json.dumps(contents).encode("ascii"))
+    except BaseException:
         store.close()
-        listing.close()
+        raise
 
 
 async def _gather(channel: socket.socket, collector: Collector) -> None:
