@@ -5,17 +5,21 @@ Half of what a large message took on its way in and out was the search for dots 
 
 from __future__ import annotations
 
+import mmap
+import sys
+
 import stringzilla
 
-Searchable = bytes | bytearray | memoryview
-"""Of a memory map a view of it."""
+Searchable = bytes | bytearray | memoryview | mmap.mmap
 
 
-def find(content: Searchable, what: bytes, start: int = 0) -> int:
-    """The offset of the first occurrence at or behind start, -1 if there is none."""
-    return int(stringzilla.find(content, what, start))
+def find(content: Searchable, what: bytes, start: int = 0, end: int = sys.maxsize) -> int:
+    """The offset of the first occurrence within content[start:end], -1 if there is none. Neither may be negative."""
+    with memoryview(content) as view:  # a map with a view left on it could not be closed
+        return int(stringzilla.find(view, what, start, end))
 
 
 def count(content: Searchable, what: bytes) -> int:
     """How often it occurs, without overlap."""
-    return int(stringzilla.count(content, what))
+    with memoryview(content) as view:
+        return int(stringzilla.count(view, what))

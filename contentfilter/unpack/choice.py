@@ -125,6 +125,9 @@ _TAG: Final = re.compile(r"<[^<>]{0,2000}>")
 def passwords_in(text: str) -> tuple[str, ...]:
     """Words of a message that may be the password of what is attached, the likeliest first, few."""
     found: dict[str, None] = {}
+    folded = text.casefold()
+    if not any(word in folded for word in _WORDS):
+        return ()
     for match in _ASKED_FOR.finditer(text):
         for word in (match[1], match[1].rstrip(".,;:!?")):
             if word and len(found) < _MOST_PASSWORDS:

@@ -51,8 +51,7 @@ def _places(content: mmap.mmap, signature: bytes) -> Iterator[int]:
     """Where the signature stands, but for the very beginning."""
     position = 0
     for _ in range(PLACES):
-        with memoryview(content) as view:  # not for longer: a map with a view left on it cannot be closed
-            position = find(view, signature, position + 1)
+        position = find(content, signature, position + 1)
         if position < 0:
             return
         yield position
