@@ -8,6 +8,7 @@ fault of the message, is that our failure: then the message has to wait.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -43,6 +44,8 @@ _PATIENCE: Final = 30.0
 _TOGETHER: Final = 64
 """Packets that are taken before others get their turn."""
 _NOBODY: Final = 65534
+_LARGE: Final = 1 << 20
+"""Bytes from which a message may take a helper a second, by what is in it or by its mere size."""
 _IN_THREAD: Final = 262_144
 """Bytes from which a message is searched for what has to be opened in a thread."""
 
@@ -84,11 +87,14 @@ class Box:
     _nursery: _Nursery | None = None
     _idle: list[_Helper] = field(default_factory=list)
     _slots: asyncio.Semaphore = field(init=False)
+    _large_slots: asyncio.Semaphore = field(init=False)
+    """Where there are several helpers, one is left to small messages."""
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: int = 0
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.settings.helpers)
+        self._large_slots = asyncio.Semaphore(max(1, self.settings.helpers - 1))
 
     async def start(self) -> None:
         """Have all helpers ready. Raises InspectorError."""
@@ -112,18 +118,18 @@ class Box:
             return NOTHING
         if self._waiting >= self.settings.queue:
             raise InspectorError("too many messages wait for a helper that opens containers")
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self.settings.wait):
-                await self._slots.acquire()
-        except TimeoutError as error:
-            raise InspectorError(f"no helper for opening containers in {self.settings.wait:g} s") from error
-        finally:
-            self._waiting -= 1
-        try:
+        async with contextlib.AsyncExitStack() as held:
+            self._waiting += 1
+            try:
+                async with asyncio.timeout(self.settings.wait):
+                    if size >= _LARGE:
+                        await held.enter_async_context(self._large_slots)
+                    await held.enter_async_context(self._slots)
+            except TimeoutError as error:
+                raise InspectorError(f"no helper for opening containers in {self.settings.wait:g} s") from error
+            finally:
+                self._waiting -= 1
             return await self._with_helper(sources, size, passwords)
-        finally:
-            self._slots.release()
 
     async def _with_helper(self, sources: Sequence[Candidate], size: int, passwords: tuple[str, ...]) -> Unpacked:
         helper = self._idle.pop() if self._idle else await self._new_helper()
