@@ -55,7 +55,7 @@ class ClamdInspector:
         timeout: float = 120.0,
         resting: Resting | None = None,
         cache: int = 8192,
-        large_scans: int = 2,
+        large_scans: int = 4,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         servers = [

@@ -100,7 +100,7 @@ class ClamdServer:
         self._timeout = timeout
         self._clock = clock
         self._cache = ScanCache(cache, clock) if cache else None
-        self._turns = turns or Turns(2, timeout)
+        self._turns = turns or Turns(4, timeout)
         self._version = ""
         self._version_until = clock()
         self._asking_version = asyncio.Lock()
@@ -154,7 +154,8 @@ class ClamdServer:
         if items:
             async with asyncio.timeout(self._timeout):
                 with await Channel.open(self._address, self._connect_timeout) as channel:
-                    await _Dialog(self, version, Session(channel), items, results).run()
+                    dialog = _Dialog(self, version, Session(channel), items, results, large_in_flight=self._turns.each)
+                    await dialog.run()
         return bool(items)
 
     async def _database(self) -> str:
@@ -211,13 +212,21 @@ class _Dialog:
     """The scans of one message over one session."""
 
     def __init__(
-        self, server: ClamdServer, version: str, session: Session, items: Sequence[Item], results: Results
+        self,
+        server: ClamdServer,
+        version: str,
+        session: Session,
+        items: Sequence[Item],
+        results: Results,
+        *,
+        large_in_flight: int,
     ) -> None:
         self._server = server
         self._version = version
         self._session = session
         self._items = items
         self._results = results
+        self._large_in_flight = large_in_flight
         self._refused = ""
         self._lost = ""
 
@@ -243,8 +252,8 @@ class _Dialog:
         session = self._session
         try:
             for item in self._items:
-                # Its turn is for one large content at a time.
-                while session.pending >= (1 if item.size >= LARGE else _IN_FLIGHT):
+                most = self._large_in_flight if item.size >= LARGE else _IN_FLIGHT
+                while session.pending >= most:
                     self._hear(await session.answer())
                 await self._server.submit(session, item)
             await session.end()

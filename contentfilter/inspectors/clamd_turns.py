@@ -21,15 +21,19 @@ Pause = Callable[[], AbstractContextManager[object]]
 
 
 class Turns:
-    """So many large scans at once, in the order in which they were asked for. wait: seconds that one may wait."""
+    """Turns of messages, in the order in which they came. scans: of large contents at once; wait: seconds for a turn.
 
-    def __init__(self, at_once: int, wait: float) -> None:
-        self._free = asyncio.Semaphore(at_once)
+    each: how many of these scans a turn is for. Two, where there are as many: the message and the attachment in it.
+    """
+
+    def __init__(self, scans: int, wait: float) -> None:
+        self.each = min(2, scans)
+        self._free = asyncio.Semaphore(scans // self.each)
         self._wait = wait
 
     @asynccontextmanager
     async def turn(self, pause: Pause) -> AsyncIterator[None]:
-        """One scan after another, from now on. Raises NotInspectedError when it takes too long to get there."""
+        """The turn of a message. Raises NotInspectedError when it takes too long to get there."""
         if self._free.locked():
             await self._in_line(pause)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -19,7 +20,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -232,15 +232,24 @@ async def _submit(
     if size < _IN_THREAD:
         store, listing = _stored(sources)
     else:
-        store, listing = await made_in_thread(partial(_stored, sources), lambda made: made[0].close())
+        store, listing = await made_in_thread(functools.partial(_stored, sources), lambda made: made[0].close())
     try:
         *full, last = store.files
         for descriptor in full:
             await _send(channel, {"do": "take"}, (descriptor,))
-        job = {"do": "open", "size": size, "passwords": passwords, "budget": asdict(budget), "listing": asdict(listing)}
+        job = {"do": "open", "size": size, "passwords": passwords, "budget": _told(budget), "listing": _where(listing)}
         await _send(channel, job, (last,))
     finally:
         store.close()
+
+
+@functools.cache
+def _told(budget: Budget) -> dict[str, Any]:
+    return asdict(budget)
+
+
+def _where(place: Place) -> dict[str, int]:
+    return {"file": place.file, "offset": place.offset, "size": place.size}
 
 
 def _stored(sources: Sequence[Candidate]) -> tuple[Store, Place]:
@@ -250,8 +259,7 @@ def _stored(sources: Sequence[Candidate]) -> tuple[Store, Place]:
         contents = []
         for source in sources:
             place = store.add(source.content())
-            where = {"file": place.file, "offset": place.offset, "size": place.size}
-            contents.append({**where, "path": source.path, "names": source.names, "type": source.declared_type})
+            contents.append({**_where(place), "path": source.path, "names": source.names, "type": source.declared_type})
         return store, store.add(json.dumps(contents).encode("ascii"))
     except BaseException:
         store.close()

@@ -139,23 +139,26 @@ async def test_what_all_waited_for_is_scanned_once(tmp_path: Path) -> None:
     assert asked.count(b"zIDSESSION\0") == 1
 
 
-async def test_one_large_content_of_a_message_at_a_time(tmp_path: Path) -> None:
-    """A message has one turn, however many large contents it has."""
-    scans = list[bytes]()
+@pytest.mark.parametrize("scans", [1, 2, 6])
+async def test_few_large_contents_of_a_message_at_a_time(tmp_path: Path, scans: int) -> None:
+    """A message has one turn, however many large contents it has: that is for itself and one attachment."""
+    at_once = min(2, scans)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"zIDSESSION\0")
-        for number in (1, 2, 3):
-            scans.append(await reader.readexactly(len(b"zFILDES\0x")))
-            if number < 3:
+        for number in range(1, 5):
+            assert await reader.readexactly(len(b"zFILDES\0x")) == b"zFILDES\0x"
+            if number < at_once:
+                continue
+            if number < 4:
                 assert not await heard_meanwhile(reader)
             else:
                 await reader.readexactly(len(b"zEND\0"))
-            writer.write(b"%d: fd[8]: OK\0" % number)
+            writer.write(b"%d: fd[8]: OK\0" % (number - at_once + 1))
+        writer.write(b"4: fd[8]: OK\0" * (at_once - 1))
         writer.close()
 
-    items = [Item(str(number), LARGE, lambda: b"x" * LARGE) for number in range(3)]
+    items = [Item(str(number), LARGE, lambda: b"x" * LARGE) for number in range(4)]
     async with scripted_peer(tmp_path / "clamd.ctl", answer) as address, asyncio.timeout(20):
-        server = ClamdServer(address, connect_timeout=5, timeout=5)
+        server = ClamdServer(address, connect_timeout=5, timeout=5, turns=Turns(scans, 5))
         assert await server.scan(items, Results())
-    assert scans == [b"zFILDES\0x"] * 3
