@@ -10,6 +10,7 @@ from contentfilter import maillog, reply
 from contentfilter.case import Case, Copy
 from contentfilter.envelope import Recipient
 from contentfilter.fields import edits_for, received_field
+from contentfilter.large_work import in_thread
 from contentfilter.message import HeaderEdits
 from contentfilter.reply import Reply
 from contentfilter.routes import Way, outgoing
@@ -90,7 +91,7 @@ class Delivery:
         arguments = case.message.buffer, case.tree.header, copy.marking, received, self._hostname
         if case.tree.header.complete:
             return edits_for(*arguments)
-        return await asyncio.to_thread(edits_for, *arguments)  # a header of many megabytes
+        return await in_thread(edits_for, *arguments)  # a header of many megabytes
 
 
 def _once(recipients: Sequence[Recipient]) -> list[Recipient]:

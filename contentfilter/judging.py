@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from contentfilter import maillog, reply
 from contentfilter.age import age_of
@@ -20,9 +21,11 @@ from contentfilter.failure import OnFailure, in_force
 from contentfilter.fields import hops, own_marks
 from contentfilter.finding import Finding, Kind, RuleAction
 from contentfilter.inspectors import Inspector, Remote, Subject
+from contentfilter.large_work import in_thread
 from contentfilter.ledger import Known
 from contentfilter.message import Message
 from contentfilter.mime import Limits, Tree, parse
+from contentfilter.patience import paused
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.settings import Policy
 from contentfilter.verdict import Action, Category, Verdict
@@ -70,7 +73,7 @@ class Judging:
         """Its parts, in every reading."""
         if len(message) < PARSE_IN_THREAD:
             return parse(message.buffer, self._site.mime_limits)
-        return await asyncio.to_thread(parse, message.buffer, self._site.mime_limits)
+        return await in_thread(parse, message.buffer, self._site.mime_limits)
 
     def check_loop(self, tree: Tree) -> None:
         """Raises FilterError for a message that goes in circles."""
@@ -92,7 +95,7 @@ class Judging:
             return {key: decide(evidence, one, local=local) for key, (one, local) in asked.items()}
 
         much = len(asked) * len(evidence.findings) >= DECIDE_IN_THREAD
-        verdicts = await asyncio.to_thread(decided) if much else decided()
+        verdicts = await in_thread(decided) if much else decided()
         return tuple(verdicts[id(one), local] for one, local in zip(effective, at_home, strict=True))
 
     async def inspect(self, subject: Subject, policies: Sequence[Policy]) -> tuple[Evidence, str]:
@@ -116,8 +119,8 @@ class Judging:
     async def _ask(self, inspector: Inspector, subject: Subject) -> _Report:
         timed_out = False
         try:
-            async with asyncio.timeout(self._site.inspect_timeout):
-                findings = await inspector.inspect(subject)
+            async with asyncio.timeout(self._site.inspect_timeout) as limit:
+                findings = await inspector.inspect(replace(subject, pause=partial(paused, limit)))
         except TimeoutError:
             problem, timed_out = f"no answer in {self._site.inspect_timeout:g} s", True
         except FilterError as error:

@@ -16,6 +16,7 @@ import mmap
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,11 +25,13 @@ from types import TracebackType
 from typing import Protocol as Interface
 
 from contentfilter.errors import SpoolError
+from contentfilter.search import count
 
 Buffer = bytes | mmap.mmap
 """What a message's bytes are held in. Both take find, rfind, slices, len and the functions of :mod:`re`."""
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+_WRITTEN_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,11 @@ class Message:
 
     def __len__(self) -> int:
         return len(self.buffer)
+
+    @property
+    def in_file(self) -> bool:
+        """Whether it lies in a file, so that to close it may take a while."""
+        return isinstance(self.buffer, mmap.mmap)
 
     @cached_property
     def header_end(self) -> int:
@@ -136,55 +144,71 @@ class Spool:
     """Takes the bytes of a message as they arrive and becomes a :class:`Message`.
 
     directory: where the anonymous file goes once more than memory_threshold bytes have come, or room, if given, has no
-    memory for them.
+    memory for them. The disk may take its time, so only flush and finish write to it: flush from a thread, when the
+    spool is behind.
     """
 
     def __init__(self, directory: Path, memory_threshold: int, room: Room | None = None) -> None:
         self._directory = directory
         self._threshold = memory_threshold
         self._room = room
-        self._memory: list[bytes] = []
+        self._pieces: list[bytes] = []
+        self._kept = 0
         self._descriptor: int | None = None
         self._ends_in_cr = False
+        # A descriptor that is closed while a thread writes to it may be somebody else's by then.
+        self._writing = threading.Lock()
+        self._abandoned = False
         self.size = 0
+        self.in_file = False
 
     def write(self, chunk: bytes) -> None:
         """Append bytes; a bare LF becomes CRLF, also across chunks. Raises FilterError when they cannot be kept."""
         if not chunk:
             return
-        if chunk.count(b"\n") != chunk.count(b"\r\n"):
+        if count(chunk, b"\n") != count(chunk, b"\r\n"):
             chunk = self._with_full_line_ends(chunk)
         self._ends_in_cr = chunk.endswith(b"\r")
         self.size += len(chunk)
-        if self._descriptor is None:
-            self._memory.append(chunk)
-            if self.size > self._threshold or (self._room and not self._room.fits_memory(len(chunk))):
-                self._move_to_file()
-        else:
+        self._pieces.append(chunk)
+        self._kept += len(chunk)
+        if self.in_file:
             if self._room is not None:
                 self._room.spool(len(chunk))
-            _write_all(self._descriptor, chunk, self._directory)
+        elif self.size > self._threshold or (self._room and not self._room.fits_memory(len(chunk))):
+            if self._room is not None:
+                self._room.spool(self.size)
+                self._room.leave_memory()
+            self.in_file = True
 
     def _with_full_line_ends(self, chunk: bytes) -> bytes:
         if self._ends_in_cr and chunk.startswith(b"\n"):
             return b"\n" + _BARE_LF.sub(b"\r\n", chunk[1:])
         return _BARE_LF.sub(b"\r\n", chunk)
 
-    def _move_to_file(self) -> None:
-        if self._room is not None:
-            self._room.spool(self.size)
-        self._descriptor = _anonymous_file(self._directory)
-        for chunk in self._memory:
-            _write_all(self._descriptor, chunk, self._directory)
-        self._memory.clear()
-        if self._room is not None:
-            self._room.leave_memory()
+    @property
+    def behind(self) -> bool:
+        """Whether so much waits to be written to the file that it is time to flush."""
+        return self.in_file and self._kept >= _WRITTEN_AT_ONCE
+
+    def flush(self) -> None:
+        """Write to the file what belongs there. Nothing else may be called meanwhile but abandon. Raises SpoolError."""
+        with self._writing:
+            if not self.in_file or self._abandoned:
+                return
+            if self._descriptor is None:
+                self._descriptor = _anonymous_file(self._directory)
+            for piece in self._pieces:
+                _write_all(self._descriptor, piece, self._directory)
+            self._pieces.clear()
+            self._kept = 0
 
     def finish(self) -> Message:
-        """The message. The spool is empty afterwards."""
+        """The message. The spool is empty afterwards. Raises SpoolError."""
+        self.flush()
         if self._descriptor is None:
-            message = Message(b"".join(self._memory))
-            self._memory.clear()
+            message = Message(b"".join(self._pieces))
+            self._pieces.clear()
             return message
         try:
             buffer = mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ)
@@ -196,11 +220,13 @@ class Spool:
         return message
 
     def abandon(self) -> None:
-        """Drop what came so far."""
-        self._memory.clear()
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        """Drop what came so far. Waits for the end of a flush."""
+        with self._writing:
+            self._abandoned = True
+            self._pieces.clear()
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
 
 
 def memory_file(content: Buffer | memoryview) -> int:

@@ -16,6 +16,7 @@ from contentfilter.board import Place
 from contentfilter.envelope import Envelope, Protocol
 from contentfilter.errors import LedgerError
 from contentfilter.identity import Identity
+from contentfilter.large_work import in_thread
 from contentfilter.ledger import NOTHING_KNOWN, Known, Ledger
 from contentfilter.message import Message
 from contentfilter.reply import Reply
@@ -215,5 +216,5 @@ class Retries:
 
 async def _identity(envelope: Envelope, message: Message) -> Identity:
     if len(message) >= DIGEST_IN_THREAD and "digest" not in message.__dict__:
-        return Identity.of(envelope, await asyncio.to_thread(getattr, message, "digest"))
+        return Identity.of(envelope, await in_thread(getattr, message, "digest"))
     return Identity.of(envelope, message.digest)

@@ -20,6 +20,7 @@ from contentfilter import reply
 from contentfilter.endpoint import Endpoint
 from contentfilter.errors import NextHopError
 from contentfilter.reply import Reply
+from contentfilter.search import find
 
 Content = Callable[[], Iterator[bytes | memoryview]]
 """Gives the pieces of a message from its start: lines end in CRLF, dots are not stuffed. May be called twice."""
@@ -230,6 +231,8 @@ class _Protocol(SMTPProtocol):
                     return False
                 self.stream.write(chunk)
                 await self._drain_helper()
+                if len(chunk) >= CHUNK:
+                    await asyncio.sleep(0)  # to a fast peer there is nothing to wait for, and others have work as well
         except ConnectionError:
             return False
         finally:
@@ -249,7 +252,7 @@ def dot_stuffed(pieces: Iterable[bytes | memoryview]) -> Generator[bytearray, No
     for chunk in _chunks(pieces):
         if held:
             yield held
-        held = chunk.replace(b"\n.", b"\n..") if chunk.find(b"\n.") >= 0 else chunk
+        held = chunk.replace(b"\n.", b"\n..") if find(chunk, b"\n.") >= 0 else chunk
         if chunk.startswith(b".") and tail.endswith(b"\n"):
             held.insert(0, ord("."))
         tail = (tail + chunk[-2:])[-2:]

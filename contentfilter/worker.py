@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -58,6 +59,9 @@ if TYPE_CHECKING:
 _PART_OF_THE_LIMIT = 0.9
 
 _BEAT_SECONDS = 1.0
+_THREADS_TURN = 0.0005
+"""Seconds after which a thread at work on a large message lets the event loop go on. Python's own 0.005 are spent again
+for each thing that a small message waits for."""
 _LATECOMERS_SECONDS = 10.0
 """How long clients that have just connected may take to begin with their message after others serve in our place."""
 
@@ -68,6 +72,7 @@ def run(config: Config, sockets: Sequence[socket.socket], ready: int, board: Boa
     sockets: one for each of `[listen] addresses`, in their order; ready: a descriptor that gets a byte once we serve;
     board, place: where all workers, and where we, write down what is in work.
     """
+    sys.setswitchinterval(_THREADS_TURN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config, sockets, ready, board, place))
 
@@ -282,6 +287,7 @@ def clamd_for(config: Config, *addresses: str) -> ClamdInspector:
         timeout=_patience(table.timeout, config),
         resting=Resting(table.failures_to_rest, table.rest),
         cache=0 if addresses else table.cache,
+        large_scans=max(1, table.large_scans // max(1, config.workers)),
     )
 
 

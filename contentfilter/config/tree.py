@@ -203,6 +203,11 @@ class ClamAV(Table):
     cache: int = Field(
         default=8192, ge=0, le=1_000_000, description="results kept by content, for each address and worker; 0: none"
     )
+    large_scans: int = Field(
+        default=8,
+        gt=0,
+        description="contents over 1 MB at an address at once, of all workers, one each at least; less than MaxThreads",
+    )
 
 
 class SpamAssassin(Table):

@@ -6,6 +6,8 @@ One inspector a file, behind one protocol. An inspector that cannot answer raise
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -73,7 +75,8 @@ class Subject:
     """What is inspected. spam_users: by whose preferences to score, "" for the configured user.
 
     opened: what came out of the containers among the tree's leaves; banned_rules: the sets of banned rules to judge by,
-    once for each way in which recipients combine them.
+    once for each way in which recipients combine them. pause: what an inspector waits for in `with pause()`, its turn
+    among other messages, does not count towards the time that it may take.
     """
 
     mail_id: str
@@ -83,6 +86,7 @@ class Subject:
     spam_users: tuple[str, ...] = ("",)
     opened: Unpacked = NOTHING
     banned_rules: tuple[tuple[str, ...], ...] = (("default",),)
+    pause: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @property
     def contents(self) -> tuple[Content, ...]:

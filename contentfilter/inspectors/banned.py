@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from contentfilter.inspectors import Content, Subject
 from contentfilter.inspectors.banned_contents import Contents, OverBudgetError
 from contentfilter.inspectors.banned_matching import Decision, Matcher
 from contentfilter.inspectors.banned_rules import RuleSet
+from contentfilter.large_work import in_thread
 
 INLINE_LEAVES = 8
 """Up to so many leaves are judged at once; more go to a thread. Detecting one takes up to a millisecond of CPU."""
@@ -52,7 +52,7 @@ class BannedInspector:
         """
         if self._is_little(subject):
             return tuple(self._findings(subject))
-        return await asyncio.to_thread(lambda: tuple(self._findings(subject)))
+        return await in_thread(lambda: tuple(self._findings(subject)))
 
     def _is_little(self, subject: Subject) -> bool:
         contents: tuple[Content, ...] = (*subject.tree.parts, *subject.opened.members)

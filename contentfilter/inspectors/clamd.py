@@ -10,7 +10,6 @@ a virus found is a virus, whatever became of the other scans: then the findings 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import time
@@ -24,6 +23,8 @@ from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import Content, Subject
 from contentfilter.inspectors.backends import Backends, Resting
 from contentfilter.inspectors.clamd_server import IN_THREAD, NAME, ClamdServer, Item, Results
+from contentfilter.inspectors.clamd_turns import Turns
+from contentfilter.large_work import in_thread
 
 EICAR: Final = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 """The text that every virus scanner takes for a virus. In two pieces, so that none takes this file for one."""
@@ -37,8 +38,9 @@ class ClamdInspector:
     """One clamd, or several in order of preference; one connection per message.
 
     addresses: "unix:/run/clamav/clamd.ctl" or "tcp:127.0.0.1:3310", one or more. connect_timeout: seconds to connect
-    within; timeout: seconds for everything that is asked of one clamd for one message, connecting included. resting:
-    when an address is not asked; cache: results that are kept for each address, 0 for none; clock: seconds.
+    within; timeout: seconds for everything that is asked of one clamd for one message, connecting included, and again
+    for waiting until something large may be scanned. large_scans: contents over 1 MB that are with one clamd at once.
+    resting: when an address is not asked; cache: results that are kept for each address, 0 for none; clock: seconds.
 
     Over TCP a message larger than clamd's StreamMaxLength is an error, not a result. Over a Unix socket clamd calls a
     file above its MaxFileSize "OK" without reading it unless AlertExceedsMax is on; `conf/clamav/` sets it.
@@ -53,10 +55,18 @@ class ClamdInspector:
         timeout: float = 120.0,
         resting: Resting | None = None,
         cache: int = 8192,
+        large_scans: int = 4,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         servers = [
-            ClamdServer(one, connect_timeout=connect_timeout, timeout=timeout, cache=cache, clock=clock)
+            ClamdServer(
+                one,
+                connect_timeout=connect_timeout,
+                timeout=timeout,
+                cache=cache,
+                turns=Turns(large_scans, timeout),
+                clock=clock,
+            )
             for one in ([addresses] if isinstance(addresses, str) else addresses)
         ]
         self._servers = Backends(servers, resting, clock)
@@ -76,7 +86,7 @@ class ClamdInspector:
         items = await self._items(subject)
         try:
             # Whoever has found a virus need not be asked for a second opinion, whatever else went wrong.
-            await self._servers.ask(lambda server: server.scan(items, results), lambda: results.infected)
+            await self._servers.ask(lambda server: server.scan(items, results, subject.pause), lambda: results.infected)
         except InspectorError as error:
             if not results.infected:
                 raise
@@ -86,7 +96,7 @@ class ClamdInspector:
     async def _items(self, subject: Subject) -> Sequence[Item]:
         digested = len(subject.message) + sum(each.size for each in subject.contents)
         if digested > IN_THREAD:
-            return await asyncio.to_thread(lambda: list(_items(subject, all_digests=self._digests)))
+            return await in_thread(lambda: list(_items(subject, all_digests=self._digests)))
         return list(_items(subject, all_digests=self._digests))
 
     async def answers(self) -> bool:

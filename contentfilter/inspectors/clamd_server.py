@@ -11,7 +11,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from contentfilter.errors import InspectorError, NotInspectedError
@@ -20,6 +22,8 @@ from contentfilter.inspectors.backends import failures_of
 from contentfilter.inspectors.channel import Address, Channel
 from contentfilter.inspectors.clamd_cache import ScanCache
 from contentfilter.inspectors.clamd_session import Answer, Content, Session, printable
+from contentfilter.inspectors.clamd_turns import LARGE, Pause, Turns
+from contentfilter.large_work import made_in_thread
 from contentfilter.message import memory_file
 
 NAME: Final = "clamd"
@@ -76,7 +80,8 @@ class ClamdServer:
     """clamd at an address such as "unix:/run/clamav/clamd.ctl" or "tcp:127.0.0.1:3310".
 
     connect_timeout: seconds to connect within; timeout: seconds for everything that is asked for one message,
-    connecting included; cache: how many results are kept, 0 for none; clock: seconds, from anywhere.
+    connecting included; cache: how many results are kept, 0 for none; turns: of what is large; clock: seconds, from
+    anywhere.
 
     Raises ValueError for an address that is none.
     """
@@ -88,6 +93,7 @@ class ClamdServer:
         connect_timeout: float,
         timeout: float,
         cache: int = 0,
+        turns: Turns | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = Address.parse(address)
@@ -95,6 +101,7 @@ class ClamdServer:
         self._timeout = timeout
         self._clock = clock
         self._cache = ScanCache(cache, clock) if cache else None
+        self._turns = turns or Turns(4, timeout)
         self._version = ""
         self._version_until = clock()
         self._asking_version = asyncio.Lock()
@@ -131,20 +138,30 @@ class ClamdServer:
                         answer += data
         return answer
 
-    async def scan(self, items: Sequence[Item], results: Results) -> bool:
+    async def scan(self, items: Sequence[Item], results: Results, pause: Pause = nullcontext) -> bool:
         """Have all items scanned of which it is not known what clamd says of them; whether there were any.
 
+        pause: stops the clock of whoever waits for the result, while it waits until something large may be scanned.
         Raises InspectorError unless all is known now. NotInspectedError: clamd answered that it cannot scan something.
         """
         with failures_of(self.label):
             async with asyncio.timeout(self._timeout):
                 version = await self._database()
-                unknown = items if self._cache is None else self._not_cached(items, results)
-                if not unknown:
-                    return False
+            unknown = self._not_cached(items, results)
+            if not any(item.size >= LARGE for item in unknown):
+                return await self._converse(version, unknown, results)
+            # Before there is a connection: clamd closes one on which nothing is said for a while.
+            async with self._turns.turn(pause):
+                # What all the others were waiting for may be known by now.
+                return await self._converse(version, self._not_cached(unknown, results), results)
+
+    async def _converse(self, version: str, items: Sequence[Item], results: Results) -> bool:
+        if items:
+            async with asyncio.timeout(self._timeout):
                 with await Channel.open(self._address, self._connect_timeout) as channel:
-                    await _Dialog(self, version, Session(channel), unknown, results).run()
-        return True
+                    dialog = _Dialog(self, version, Session(channel), items, results, large_in_flight=self._turns.each)
+                    await dialog.run()
+        return bool(items)
 
     async def _database(self) -> str:
         """The version of clamd's database, "" if it does not tell. Raises InspectorError if it does not answer."""
@@ -160,9 +177,11 @@ class ClamdServer:
         return self._version
 
     def _not_cached(self, items: Sequence[Item], results: Results) -> Sequence[Item]:
+        if self._cache is None:
+            return items
         unknown = []
         for item in items:
-            signature = self._cache.get(item.digest) if self._cache is not None else None
+            signature = self._cache.get(item.digest)
             if signature is None:
                 unknown.append(item)
             else:
@@ -187,7 +206,7 @@ class ClamdServer:
             await session.submit_descriptor(item.path, owned)
         else:
             large = item.size > IN_THREAD
-            descriptor = await asyncio.to_thread(_copied, item) if large else _copied(item)
+            descriptor = await made_in_thread(partial(_copied, item), os.close) if large else _copied(item)
             try:
                 await session.submit_descriptor(item.path, descriptor)
             finally:
@@ -198,13 +217,21 @@ class _Dialog:
     """The scans of one message over one session."""
 
     def __init__(
-        self, server: ClamdServer, version: str, session: Session, items: Sequence[Item], results: Results
+        self,
+        server: ClamdServer,
+        version: str,
+        session: Session,
+        items: Sequence[Item],
+        results: Results,
+        *,
+        large_in_flight: int,
     ) -> None:
         self._server = server
         self._version = version
         self._session = session
         self._items = items
         self._results = results
+        self._large_in_flight = large_in_flight
         self._refused = ""
         self._lost = ""
 
@@ -230,7 +257,8 @@ class _Dialog:
         session = self._session
         try:
             for item in self._items:
-                while session.pending >= _IN_FLIGHT:
+                most = self._large_in_flight if item.size >= LARGE else _IN_FLIGHT
+                while session.pending >= most:
                     self._hear(await session.answer())
                 await self._server.submit(session, item)
             await session.end()

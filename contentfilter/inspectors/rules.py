@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.inspectors import Subject
+from contentfilter.large_work import in_thread
 from contentfilter.rules import DEFAULT_BUDGET, Hit, RuleSet, match
 
 INLINE_SIZE = 16_384
@@ -35,7 +35,7 @@ class RulesInspector:
             return ()
         if len(subject.message) <= INLINE_SIZE and len(subject.tree.parts) <= INLINE_PARTS:
             return tuple(self._findings(subject))
-        return await asyncio.to_thread(lambda: tuple(self._findings(subject)))
+        return await in_thread(lambda: tuple(self._findings(subject)))
 
     def _findings(self, subject: Subject) -> Iterator[Finding]:
         found = match(self._rules, subject.tree, self._budget)

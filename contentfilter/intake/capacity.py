@@ -65,6 +65,8 @@ class Capacity:
         self.messages: int = 0
         self.bytes: int = 0
         self.holdings = Holdings(limits.memory, limits.spool)
+        self.large_data = asyncio.Lock()
+        """Whose turn it is among those that take in a large message: one chunk each, and then everybody else's."""
         self._limits = limits
         self._publish = publish
         self._totals = totals or (lambda: (self.messages, self.bytes))

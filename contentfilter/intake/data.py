@@ -11,7 +11,9 @@ from pathlib import Path
 from contentfilter import reply
 from contentfilter.errors import FilterError
 from contentfilter.intake.holdings import Holding
+from contentfilter.large_work import in_thread
 from contentfilter.message import Message, Spool
+from contentfilter.search import find
 
 _END = b"\r\n.\r\n"
 _DOTTED = b"\r\n."
@@ -35,8 +37,8 @@ class EndOfData:
     def feed(self, chunk: bytes) -> bytes:
         """Content that is certain by now. Once found is set, rest holds what came behind the end."""
         data = self._held + chunk
-        dot = data.find(_DOTTED)
-        end = data.find(_END, dot) if dot >= 0 else -1
+        dot = find(data, _DOTTED)
+        end = find(data, _END, dot) if dot >= 0 else -1
         if end >= 0:
             self.found = True
             self.rest = data[end + len(_END) :]
@@ -73,15 +75,26 @@ class Receiver:
             try:
                 self._keep(content)
             except FilterError as error:
-                self._failure = error
-                self._spool.abandon()
-                self._holding.release()
+                self._fail(error)
         return self._scanner.found
+
+    def _fail(self, error: FilterError) -> None:
+        self._failure = error
+        self._spool.abandon()
+        self._holding.release()
 
     def _keep(self, content: bytes) -> None:
         self._spool.write(content)
         if self._spool.size > self._max_size:
             raise FilterError(f"message of more than {self._max_size} bytes", reply.MESSAGE_TOO_LARGE)
+
+    async def settle(self) -> None:
+        """Have written to disk what is to go there, once it is much or all there is. In a thread: disks can be slow."""
+        if self._failure is None and (self._spool.behind or (self._spool.in_file and self._scanner.found)):
+            try:
+                await in_thread(self._spool.flush)
+            except FilterError as error:
+                self._fail(error)
 
     @property
     def rest(self) -> bytes:

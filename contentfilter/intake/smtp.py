@@ -30,6 +30,7 @@ from contentfilter.intake.holdings import Holding
 from contentfilter.intake.refusals import Refusals
 from contentfilter.intake.settings import IntakeSettings
 from contentfilter.intake.wire import CHUNK, BareNewline, ClientGone, LineTooLong, Wire, encode
+from contentfilter.large_work import in_thread
 from contentfilter.message import Message
 from contentfilter.reply import Reply
 
@@ -61,6 +62,9 @@ _CLOSING = frozenset({221, 421, 521})
 
 _AT_ONCE = 0.001
 """Seconds: a timer is not asked for none."""
+
+_LARGE = 1 << 20
+"""Bytes from which a message that comes in has to give way to others after each chunk."""
 
 LINGER = 5.0
 """Seconds that a client has to take our last words before the connection is cut."""
@@ -344,6 +348,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         receiver = Receiver(settings.spool_directory, settings.memory_threshold, settings.max_message_size, holding)
         try:
             await self._receive(wire, receiver)
+            await receiver.settle()
             message = receiver.finish()
         except FilterError as error:
             if isinstance(error, BusyError):
@@ -354,8 +359,13 @@ class Connection(aiosmtpd.smtp.SMTP):
             return
         finally:
             receiver.abandon()
-        with message:
+        try:
             await self._hand_over(wire, message)
+        finally:
+            if message.in_file:
+                await asyncio.shield(in_thread(message.close))
+            else:
+                message.close()
 
     async def _receive(self, wire: Wire, receiver: Receiver) -> None:
         patience, rate = self._settings.data_timeout, self._settings.min_data_rate
@@ -366,10 +376,18 @@ class Connection(aiosmtpd.smtp.SMTP):
         while not ended:
             self._reset_timeout(max(deadline - now, _AT_ONCE))
             chunk = await wire.read_chunk()
+            came = self.loop.time()
             self._received += len(chunk)
-            ended = receiver.feed(chunk)
+            if self._received <= _LARGE:
+                ended = receiver.feed(chunk)
+            else:
+                self._rest()
+                async with self._capacity.large_data:
+                    ended = receiver.feed(chunk)
+                    await receiver.settle()
+                    await asyncio.sleep(0)
             now = self.loop.time()
-            deadline = min(now + patience, deadline + len(chunk) / rate)
+            deadline = min(now + patience, deadline + now - came + len(chunk) / rate)
         self._received = None
         wire.unread(receiver.rest)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from contentfilter.message import Buffer
 from contentfilter.mime.costs import Costs
+from contentfilter.search import find
 
 # close-delimiter := delimiter "--"; both may be followed by transport-padding.
 _REST = re.compile(rb"(--)?(?=[ \t]*+(?:\r?\n|\Z))")
@@ -128,7 +129,7 @@ class _Delimiters:
     def _next(self, position: int) -> re.Match[bytes] | None:
         """What follows the boundary in the next line that is a delimiter, and does not merely begin like one."""
         for _ in range(_PATIENCE):
-            position = self._buffer.find(self._marker, position, self._end)
+            position = find(self._buffer, self._marker, position, self._end)
             if position < 0:
                 return None
             rest = self._rest.match(self._buffer, position + len(self._marker), self._end)

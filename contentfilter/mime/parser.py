@@ -24,6 +24,7 @@ from contentfilter.mime.names import file_names, too_many_parameters
 from contentfilter.mime.readings import ContentType, Reading, disposition_of, ignores_mime, understand
 from contentfilter.mime.variants import STRUCTURAL, has_bare_cr, size_with_line_ends, with_line_ends
 from contentfilter.mime.words import decode_words
+from contentfilter.search import find
 
 _ELSEWHERE = frozenset({"message/partial", "message/external-body"})
 _MESSAGES = frozenset({"message/rfc822", "message/global", "message/news", *_ELSEWHERE})
@@ -291,9 +292,9 @@ class _Parser:
                 yield _Body(decoded.content, 0, len(decoded.content), "encoded-multipart")
 
     def _delimits_at_bare_cr(self, entity: _Entity, start: int, boundary: bytes) -> bool:
-        if entity.buffer.find(b"\r--" + boundary, start, entity.end) >= 0:
+        if find(entity.buffer, b"\r--" + boundary, start, entity.end) >= 0:
             return True
-        first = entity.buffer.find(b"--" + boundary + b"\r", start, entity.end)
+        first = find(entity.buffer, b"--" + boundary + b"\r", start, entity.end)
         behind = first + len(boundary) + 3
         return first >= 0 and entity.buffer[behind : behind + 1] != b"\n"
 

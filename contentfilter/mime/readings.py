@@ -13,6 +13,7 @@ from contentfilter.mime.fields import Field, Header
 from contentfilter.mime.parameters import Parameter, parameters, texts, without_comments
 from contentfilter.mime.variants import STRUCTURAL, variants
 from contentfilter.mime.words import decode_words
+from contentfilter.search import find
 
 # content := "Content-Type" ":" type "/" subtype *(";" parameter) (RFC 2045 section 5.1), blanks allowed anywhere.
 _TYPE = re.compile(rb"""[\s"']*([A-Za-z0-9!#$&^_.+-]{1,127})\s*/\s*([A-Za-z0-9!#$&^_.+-]{1,127})["']?\s*""")
@@ -139,7 +140,7 @@ class _Reader:
         return [("", ContentType(name, found)), *multipart]
 
     def _is_used(self, boundary: bytes, header: Header) -> bool:
-        return self._buffer.find(b"--" + boundary, header.body_start, self._end) >= 0
+        return find(self._buffer, b"--" + boundary, header.body_start, self._end) >= 0
 
     def _ways(self, declared: Field, bare: bytes, found: tuple[Parameter, ...]) -> list[tuple[str, bytes]]:
         """Every boundary, each once, the likeliest first."""

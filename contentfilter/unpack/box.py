@@ -8,6 +8,8 @@ fault of the message, is that our failure: then the message has to wait.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import json
 import logging
 import os
@@ -22,13 +24,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from contentfilter.errors import InspectorError
+from contentfilter.large_work import in_thread, made_in_thread
 from contentfilter.mime import Tree
 from contentfilter.unpack import wire
 from contentfilter.unpack.budget import DEFAULT_BUDGET, Budget
 from contentfilter.unpack.choice import Candidate, passwords_of, to_open
 from contentfilter.unpack.collector import Collector
 from contentfilter.unpack.measures import Measure
-from contentfilter.unpack.store import Store
+from contentfilter.unpack.store import Place, Store
 from contentfilter.unpack.unpacked import NOTHING, Unpacked
 
 _log = logging.getLogger("contentfilter.unpack")
@@ -41,6 +44,8 @@ _PATIENCE: Final = 30.0
 _TOGETHER: Final = 64
 """Packets that are taken before others get their turn."""
 _NOBODY: Final = 65534
+_LARGE: Final = 1 << 20
+"""Bytes from which a message may take a helper a second, by what is in it or by its mere size."""
 _IN_THREAD: Final = 262_144
 """Bytes from which a message is searched for what has to be opened in a thread."""
 
@@ -82,11 +87,14 @@ class Box:
     _nursery: _Nursery | None = None
     _idle: list[_Helper] = field(default_factory=list)
     _slots: asyncio.Semaphore = field(init=False)
+    _large_slots: asyncio.Semaphore = field(init=False)
+    """Where there are several helpers, one is left to small messages."""
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: int = 0
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.settings.helpers)
+        self._large_slots = asyncio.Semaphore(max(1, self.settings.helpers - 1))
 
     async def start(self) -> None:
         """Have all helpers ready. Raises InspectorError."""
@@ -98,7 +106,7 @@ class Box:
         if size < _IN_THREAD:
             parts = to_open(tree)
         else:
-            parts = await asyncio.to_thread(to_open, tree)
+            parts = await in_thread(to_open, tree)
         return await self.unpack(parts, size, passwords_of(tree)) if parts else NOTHING
 
     async def unpack(self, sources: Sequence[Candidate], size: int, passwords: tuple[str, ...] = ()) -> Unpacked:
@@ -110,18 +118,18 @@ class Box:
             return NOTHING
         if self._waiting >= self.settings.queue:
             raise InspectorError("too many messages wait for a helper that opens containers")
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self.settings.wait):
-                await self._slots.acquire()
-        except TimeoutError as error:
-            raise InspectorError(f"no helper for opening containers in {self.settings.wait:g} s") from error
-        finally:
-            self._waiting -= 1
-        try:
+        async with contextlib.AsyncExitStack() as held:
+            self._waiting += 1
+            try:
+                async with asyncio.timeout(self.settings.wait):
+                    if size >= _LARGE:
+                        await held.enter_async_context(self._large_slots)
+                    await held.enter_async_context(self._slots)
+            except TimeoutError as error:
+                raise InspectorError(f"no helper for opening containers in {self.settings.wait:g} s") from error
+            finally:
+                self._waiting -= 1
             return await self._with_helper(sources, size, passwords)
-        finally:
-            self._slots.release()
 
     async def _with_helper(self, sources: Sequence[Candidate], size: int, passwords: tuple[str, ...]) -> Unpacked:
         helper = self._idle.pop() if self._idle else await self._new_helper()
@@ -221,20 +229,41 @@ async def _submit(
     channel: socket.socket, sources: Sequence[Candidate], size: int, passwords: tuple[str, ...], budget: Budget
 ) -> None:
     """Hand the contents over. Memory files: what the helper gets is a copy that it may do with as it likes."""
-    store, listing = Store(), Store()
+    if size < _IN_THREAD:
+        store, listing = _stored(sources)
+    else:
+        store, listing = await made_in_thread(functools.partial(_stored, sources), lambda made: made[0].close())
+    try:
+        *full, last = store.files
+        for descriptor in full:
+            await _send(channel, {"do": "take"}, (descriptor,))
+        job = {"do": "open", "size": size, "passwords": passwords, "budget": _told(budget), "listing": _where(listing)}
+        await _send(channel, job, (last,))
+    finally:
+        store.close()
+
+
+@functools.cache
+def _told(budget: Budget) -> dict[str, Any]:
+    return asdict(budget)
+
+
+def _where(place: Place) -> dict[str, int]:
+    return {"file": place.file, "offset": place.offset, "size": place.size}
+
+
+def _stored(sources: Sequence[Candidate]) -> tuple[Store, Place]:
+    """The contents, and where among them the list of them lies. Raises OSError."""
+    store = Store()
     try:
         contents = []
         for source in sources:
             place = store.add(source.content())
-            contents.append({**asdict(place), "path": source.path, "names": source.names, "type": source.declared_type})
-        listing.add(json.dumps(contents).encode("ascii"))
-        for descriptor in store.files:
-            await _send(channel, {"do": "take"}, (descriptor,))
-        job = {"do": "open", "size": size, "passwords": passwords, "budget": asdict(budget)}
-        await _send(channel, job, tuple(listing.files))
-    finally:
+            contents.append({**_where(place), "path": source.path, "names": source.names, "type": source.declared_type})
+        return store, store.add(json.dumps(contents).encode("ascii"))
+    except BaseException:
         store.close()
-        listing.close()
+        raise
 
 
 async def _gather(channel: socket.socket, collector: Collector) -> None:

@@ -113,6 +113,11 @@ _ASKED_FOR: Final = re.compile(
     rf"[{_QUOTES}<\[(]{{0,2}}([^\s{_QUOTES}<>\[\]()]{{1,64}})",
     re.IGNORECASE,
 )
+_WORDS: Final = (
+    *("pass", "pw", "kennwort", "contraseña", "clave", "senha", "hasło", "parola", "wachtwoord", "lösenord"),
+    *("adgangskode", "heslo", "пароль", "密码", "密碼", "パスワード"),
+)
+"""Without one of these nothing above is found: most mail has none, and to look for a word is cheap."""
 _QUOTED: Final = re.compile(rf"[{_QUOTES}]([^\s{_QUOTES}<>]{{3,64}})[{_QUOTES}]")
 _TAG: Final = re.compile(r"<[^<>]{0,2000}>")
 
@@ -120,6 +125,9 @@ _TAG: Final = re.compile(r"<[^<>]{0,2000}>")
 def passwords_in(text: str) -> tuple[str, ...]:
     """Words of a message that may be the password of what is attached, the likeliest first, few."""
     found: dict[str, None] = {}
+    folded = text.casefold()
+    if not any(word in folded for word in _WORDS):
+        return ()
     for match in _ASKED_FOR.finditer(text):
         for word in (match[1], match[1].rstrip(".,;:!?")):
             if word and len(found) < _MOST_PASSWORDS:
@@ -142,4 +150,4 @@ def _texts(tree: Tree) -> Iterable[str]:
     texts = [part for part in tree.leaves if part.declared_type in ("text/plain", "text/html")]
     for part in texts[:4]:
         text = decode(part.head(_TEXT_READ), part.charset)
-        yield _TAG.sub(" ", text) if part.declared_type == "text/html" else text
+        yield _TAG.sub(" ", text) if part.declared_type == "text/html" and "<" in text else text

@@ -165,17 +165,15 @@ def _serve(
     sources = Store()
     while (packet := wire.receive(channel)) is not None:
         values, descriptors = packet
+        for descriptor in descriptors:
+            sources.adopt(descriptor)
         if values["do"] == "take":
-            for descriptor in descriptors:
-                sources.adopt(descriptor)
             continue
         if values["do"] == "measure":
             wire.send(channel, {"measures": [asdict(each) for each in measure()]})
             continue
-        (listing,) = descriptors
-        with open(listing, "rb") as file:  # noqa: PTH123 - a descriptor
-            file.seek(0)
-            contents = [_source(each) for each in json.load(file)]
+        listing = Place(**values["listing"])
+        contents = [_source(each) for each in json.loads(sources.read(listing, 0, listing.size))]
         _work(channel, values, sources, contents, openers=openers, look=look)
         sources.close()
         gc.collect()

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
+from contentfilter.search import find
+
 
 class UnpackError(Exception):
     """A container that could not be read: damaged, or not what it seemed. The text is for people."""
@@ -52,6 +54,11 @@ class Kind:
     head: bytes
     names: tuple[str, ...] = ()
     tail: bytes = b""
+
+    def has(self, *marks: bytes) -> bool:
+        """Whether one of these stands in the head or in the tail."""
+        places = (self.head,) if self.tail == self.head else (self.head, self.tail)
+        return any(find(place, mark) >= 0 for mark in marks for place in places)
 
 
 class Writer(Protocol):

@@ -14,6 +14,7 @@ from typing import Any, Final
 LONGEST: Final = 32 * 1024
 """Bytes of one packet."""
 _MOST_DESCRIPTORS: Final = 4
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class NonsenseError(Exception):
@@ -27,7 +28,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 def send(channel: socket.socket, values: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
     """Send one packet. Raises OSError."""
-    data = json.dumps(values, separators=(",", ":")).encode("ascii")
+    data = _encoded(values).encode("ascii")
     if descriptors:
         socket.send_fds(channel, [data], list(descriptors))
     else:

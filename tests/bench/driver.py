@@ -27,6 +27,7 @@ import uvloop
 from tests.bench.profiles import RECIPIENT, SENDER, Letter
 
 _PATIENCE: Final = 300.0
+_NUMBERS: Final = itertools.count(time.monotonic_ns())
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +138,15 @@ class _Question(asyncio.Protocol):
 
 
 def smtp_steps(content: bytes, recipients: int) -> list[tuple[bytes, bytes]]:
-    """What to say for a message whose dots are stuffed and whose end is marked."""
+    """What to say for a message whose dots are stuffed and whose end is marked; %d stands for its number.
+
+    Each has a sender of its own: the same message from the same sender to the same recipient, while the first one is in
+    work, is a retry to contentfilter, and has to wait.
+    """
     addresses = [RECIPIENT] if recipients == 1 else [f"{number}{RECIPIENT}" for number in range(1, recipients + 1)]
     return [
         (b"2", b"EHLO bench.example.net\r\n"),
-        (b"2", f"MAIL FROM:<{SENDER}>\r\n".encode()),
+        (b"2", f"MAIL FROM:<%d{SENDER}>\r\n".encode()),
         *((b"2", f"RCPT TO:<{address}>\r\n".encode()) for address in addresses),
         (b"2", b"DATA\r\n"),
         (b"3", content),
@@ -178,7 +183,9 @@ def _attempts(plan: Plan) -> Iterator[Callable[[], Any]]:
 
 async def _sent(loop: asyncio.AbstractEventLoop, port: int, steps: Sequence[tuple[bytes, bytes]]) -> None:
     done: asyncio.Future[None] = loop.create_future()
-    await loop.create_connection(lambda: _Conversation(steps, done), "127.0.0.1", port)
+    hello, (digit, mail), *rest = steps
+    numbered = [hello, (digit, mail % next(_NUMBERS)), *rest]
+    await loop.create_connection(lambda: _Conversation(numbered, done), "127.0.0.1", port)
     await done
 
 

@@ -26,9 +26,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from contentfilter import daemon, maillog, worker
+from contentfilter import maillog, sockets, worker
 from contentfilter.config import Config
 from contentfilter.intake.listener import Listener
+from contentfilter.intake.smtp import Service
 from demo.neighbours.daemon import ask
 from demo.neighbours.filter import Filter
 from tests.bench.driver import Plan, drive, saved
@@ -146,12 +147,12 @@ async def _serve(config: Config, monitor: Monitor) -> None:
     routes, box = worker.routes_for(config), worker.box_for(config)
     await box.start()
     pipeline = worker.pipeline_for(config, routes, box, worker.history_for(config))
-    listener = Listener(pipeline.handle, worker.intake_settings(config), admit=pipeline.admit)
+    listener = Listener(Service(pipeline.handle, pipeline.admit), worker.intake_settings(config))
     [address] = config.listen.addresses
     gc.collect()
     gc.freeze()
     monitor.start()
-    serving = asyncio.create_task(listener.serve(daemon.bind(address, 0o600), address))
+    serving = asyncio.create_task(listener.serve(sockets.bind(address, 0o600), address))
     await stop.wait()
     monitor.ended = True
     await listener.drain(30.0)

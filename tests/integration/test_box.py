@@ -64,6 +64,25 @@ async def said(box: Box, *lines: str) -> list[str]:
         return [member.content().decode() for member in result.members]
 
 
+async def test_large_messages_leave_a_helper_to_small_ones(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    box = Box(BoxSettings(tmp_path, helpers=2, command=COMMAND, budget=replace(BUDGET, seconds=20.0)))
+    await box.start()
+    try:
+        large = [asyncio.create_task(run(box, "hang", size=5_000_000)) for _ in range(3)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(15):
+            small = await run(box, "give a", size=1000)
+        assert not small.failed
+        assert not any(one.done() for one in large)
+        small.close()
+        for one in large:
+            one.cancel()
+        await asyncio.gather(*large, return_exceptions=True)
+    finally:
+        await box.close()
+
+
 async def test_members_come_back(box: Box) -> None:
     with await run(box, "give one", "give two", "large 5000000") as result:
         assert [member.path for member in result.members] == ["1/1", "1/2", "1/3"]

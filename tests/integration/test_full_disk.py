@@ -145,8 +145,9 @@ def test_a_message_that_cannot_be_spooled_is_deferred(small: Small, how: tuple[C
     spoil, cause = how
     spoil(small)
     spool = Spool(small.home, memory_threshold=1000)
+    spool.write(b"x" * 50_000)
     with pytest.raises(SpoolError, match=cause) as caught:
-        spool.write(b"x" * 50_000)
+        spool.flush()
     assert caught.value.reply.temporary
     assert str(small.home) in str(caught.value)
     spool.abandon()
@@ -312,8 +313,9 @@ async def test_without_rights_everything_waits_and_goes_on_when_they_are_back(pl
         quarantine.keep(record, message)
         home.chmod(0)
         spool = Spool(home, memory_threshold=1)
+        spool.write(b"xx")
         with pytest.raises(SpoolError, match="Permission denied"):
-            spool.write(b"xx")
+            spool.flush()
         home.chmod(0o750)
         one = handled()
         writer.add(one)

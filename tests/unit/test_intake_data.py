@@ -146,6 +146,36 @@ def test_what_is_too_large_is_dropped_while_it_still_comes(tmp_path: Path, thres
         receiver.finish()
 
 
+async def test_what_is_written_on_the_way_is_the_whole_message(tmp_path: Path) -> None:
+    content = b"".join(b"line %d\r\n" % number for number in range(300_000))
+    receiver = Receiver(tmp_path, 1000, 10_000_000, holding())
+    stream = content + b".\r\n"
+    most = 0
+    for position in range(0, len(stream), 100_000):
+        receiver.feed(stream[position : position + 100_000])
+        await receiver.settle()
+        most = max(most, receiver._spool._kept)
+    assert most < 1_200_000  # the rest is on disk
+    assert receiver._spool._kept == 0
+    with receiver.finish() as message:
+        assert message.buffer[:] == content
+
+
+async def test_what_the_disk_does_not_take_is_told_at_the_end(tmp_path: Path) -> None:
+    before, held = descriptors(), holding()
+    receiver = Receiver(tmp_path / "missing", 1000, 10_000_000, held)
+    for _ in range(30):
+        assert not receiver.feed(b"x" * 100_000)
+        await receiver.settle()
+    assert held.spooled == held.memory == 0
+    assert receiver.feed(b"\r\n.\r\n")
+    await receiver.settle()
+    with pytest.raises(FilterError) as caught:
+        receiver.finish()
+    assert caught.value.reply is reply.STORAGE_FAILED
+    assert descriptors() == before
+
+
 def test_an_abandoned_message_leaves_nothing(tmp_path: Path) -> None:
     before = descriptors()
     receiver = Receiver(tmp_path, 10, 1_000_000, holding())

@@ -14,6 +14,7 @@ contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
 contentfilter.mail_id contentfilter.endpoint contentfilter.address contentfilter.domains
 contentfilter.printable contentfilter.output contentfilter.marks contentfilter.folding contentfilter.board
+contentfilter.search contentfilter.large_work contentfilter.patience
 contentfilter.message contentfilter.finding contentfilter.failure contentfilter.verdict
 contentfilter.mime contentfilter.age contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text

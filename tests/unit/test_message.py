@@ -6,6 +6,8 @@ import errno
 import mmap
 import os
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,24 +23,28 @@ def open_files() -> set[Path]:
     return set(Path("/proc/self/fd").iterdir())
 
 
-def spooled(chunks: list[bytes], directory: Path, threshold: int) -> Message:
+def spooled(chunks: list[bytes], directory: Path, threshold: int, *, flush_every: int = 1000) -> Message:
     spool = Spool(directory, threshold)
-    for chunk in chunks:
+    for number, chunk in enumerate(chunks, 1):
         spool.write(chunk)
+        if number % flush_every == 0:
+            spool.flush()
     return spool.finish()
 
 
 BYTES = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"\x00", b"\xff", b"text", b""]), max_size=30)
 
 
-@given(BYTES, st.sampled_from([0, 5, 1000]))
-@example([b"a\r", b"\nb\n", b"\r", b"\r", b"\n"], 0)
-@example([b"a\r", b"", b"\n"], 1000)
-@example([b"\n"], 0)
-def test_only_a_bare_lf_changes(tmp_path_factory: pytest.TempPathFactory, chunks: list[bytes], threshold: int) -> None:
+@given(BYTES, st.sampled_from([0, 5, 1000]), st.sampled_from([1, 2, 5, 1000]))
+@example([b"a\r", b"\nb\n", b"\r", b"\r", b"\n"], 0, 1)
+@example([b"a\r", b"", b"\n"], 1000, 1)
+@example([b"\n"], 0, 1000)
+def test_only_a_bare_lf_changes(
+    tmp_path_factory: pytest.TempPathFactory, chunks: list[bytes], threshold: int, flush_every: int
+) -> None:
     directory = tmp_path_factory.getbasetemp()
     raw = b"".join(chunks)
-    with spooled(chunks, directory, threshold) as message:
+    with spooled(chunks, directory, threshold, flush_every=flush_every) as message:
         assert message.buffer[:] == re.sub(rb"(?<!\r)\n", b"\r\n", raw)
         assert len(message) == len(message.buffer)
 
@@ -67,6 +73,45 @@ def test_a_closed_message_leaves_no_descriptor(tmp_path: Path) -> None:
     abandoned = Spool(tmp_path, 0)
     abandoned.write(b"x")
     abandoned.abandon()
+    assert open_files() == before
+
+
+def test_a_spool_is_behind_only_once_there_is_much_for_the_file(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 1000)
+    spool.write(b"x" * 999)
+    assert not spool.in_file
+    assert not spool.behind
+    spool.write(b"x" * (1 << 20))
+    assert spool.behind
+    spool.flush()
+    assert not spool.behind
+    spool.abandon()
+
+
+def test_what_is_abandoned_while_it_is_flushed_keeps_its_file_until_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = open_files()
+    writing, go_on = threading.Event(), threading.Event()
+    real = os.write
+
+    def slow(descriptor: int, data: bytes) -> int:
+        writing.set()
+        assert go_on.wait(10)
+        return real(descriptor, data)  # EBADF, or into somebody else's file, if it had been closed meanwhile
+
+    spool = Spool(tmp_path, 0)
+    spool.write(b"x" * 10)
+    monkeypatch.setattr(os, "write", slow)
+    with ThreadPoolExecutor() as threads:
+        flushing = threads.submit(spool.flush)
+        assert writing.wait(10)
+        abandoning = threads.submit(spool.abandon)
+        go_on.set()
+        flushing.result()
+        abandoning.result()
+    monkeypatch.undo()
+    spool.flush()  # comes too late, and makes no file any more
     assert open_files() == before
 
 

@@ -166,6 +166,28 @@ async def test_a_scanner_that_takes_too_long_has_failed() -> None:
     assert it.way.sent == []
 
 
+async def test_a_scanner_that_waits_for_its_turn_is_given_the_time() -> None:
+    """And none too much: what it does afterwards is limited as ever."""
+
+    class Waiting(Scripted):
+        async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+            with subject.pause():
+                await asyncio.sleep(0.2)
+            return await super().inspect(subject)
+
+    class Hanging(Waiting):
+        async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+            await super().inspect(subject)
+            await asyncio.Event().wait()
+            return ()
+
+    waiting = made(Waiting("spamd"), timeout=0.1)
+    await waiting.handle()
+    assert len(waiting.way.sent) == 1
+    hanging = made(Hanging("spamd"), timeout=0.1)
+    assert await hanging.handle() == (reply.SCANNER_FAILED,)
+
+
 async def test_groups_that_are_not_sent_in_time_come_again(caplog: pytest.LogCaptureFixture) -> None:
     """Postfix gives up on us after a while, and would send to everybody again."""
 

@@ -6,9 +6,11 @@ WinRAR and 7-Zip search for their signatures, so such a file opens with a double
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
+from contentfilter.search import find
 from contentfilter.unpack.opener import EncryptedError, Kind, NotThisError, Sink, UnpackError
 from contentfilter.unpack.openers import rar, sevenzip
 from contentfilter.unpack.openers.common import sliced
@@ -39,14 +41,20 @@ class Embedded:
             raise NotThisError("empty")
         with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) as content:
             for signature in SIGNATURES:
-                position = 0
-                for _ in range(PLACES):
-                    position = content.find(signature, position + 1)
-                    if position < 0:
-                        break
+                for position in _places(content, signature):
                     found |= _tried(content, position, kind, sink)
         if not found:
             raise NotThisError("no archive inside")
+
+
+def _places(content: mmap.mmap, signature: bytes) -> Iterator[int]:
+    """Where the signature stands, but for the very beginning."""
+    position = 0
+    for _ in range(PLACES):
+        position = find(content, signature, position + 1)
+        if position < 0:
+            return
+        yield position
 
 
 def _tried(content: mmap.mmap, position: int, kind: Kind, sink: Sink) -> bool:

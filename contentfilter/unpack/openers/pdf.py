@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
+from contentfilter.search import find
 from contentfilter.unpack.opener import EncryptedError, Kind, Sink, UnpackError
 from contentfilter.unpack.openers.common import CHUNK, FAULTS, give, readable, sliced
 
@@ -48,15 +49,28 @@ class Pdf:
             raise UnpackError(f"PDF: {readable(str(error))[:200]}") from error
 
 
-_EMBEDS = re.compile(rb"/(?:EF|EmbeddedFile|ObjStm|Encrypt)|/[^\s/<>()\[\]{}%]{0,127}#[0-9A-Fa-f]{2}")
+_TELLING = (b"/EF", b"/EmbeddedFile", b"/ObjStm", b"/Encrypt")
 """Without one of these names no file is embedded where anybody finds it: the dictionary of a file is /EF. A name may
 stand in escapes, in a compressed object, or in an encrypted document."""
+_ESCAPED_NAME = re.compile(rb"/[^\s/<>()\[\]{}%#]{0,12}#[0-9A-Fa-f]{2}[^\s/<>()\[\]{}%]{0,36}")
+_ESCAPE = re.compile(rb"#([0-9A-Fa-f]{2})")
+_MOST_ESCAPED = 1000
+"""Names in escapes that are read. Compressed data has one by chance in each hundred kilobytes."""
 
 
 def _may_embed(file: BinaryIO) -> bool:
     """Whether it is worth the milliseconds to read the document: most have no file in them."""
     with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
-        return _EMBEDS.search(content) is not None
+        if any(find(content, name) >= 0 for name in _TELLING):
+            return True
+        for number, name in enumerate(_ESCAPED_NAME.finditer(content)):
+            if number == _MOST_ESCAPED or _unescaped(name[0]).startswith(_TELLING):
+                return True
+    return False
+
+
+def _unescaped(name: bytes) -> bytes:
+    return _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode("ascii")), name)
 
 
 def _opened(file: BinaryIO, passwords: tuple[str, ...]) -> pikepdf.Pdf:

@@ -24,7 +24,7 @@ class Text:
 
     def accepts(self, kind: Kind) -> bool:
         """Whether what a first line holds stands near the beginning or the end."""
-        return any(mark in place for mark in _MARKS for place in (kind.head, kind.tail))
+        return kind.has(*_MARKS)
 
     def open(self, file: BinaryIO, kind: Kind, sink: Sink) -> None:
         """Give the files. Raises NotThisError if there is none."""

@@ -83,7 +83,7 @@ class Zip:
 
     def accepts(self, kind: Kind) -> bool:
         """Whether a record of a zip stands near the beginning or the end, where readers look for one."""
-        return any(mark in place for mark in (END, LOCAL) for place in (kind.head, kind.tail))
+        return kind.has(END, LOCAL)
 
     def open(self, file: BinaryIO, kind: Kind, sink: Sink) -> None:
         """Give the entries of every directory, then those that stand in none. Raises NotThisError."""

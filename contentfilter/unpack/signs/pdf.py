@@ -170,7 +170,7 @@ def _objects(data: bytes) -> _Objects:
             if inflated > _INFLATED_BYTES:
                 result.odd = "object streams are too large"
                 break
-        elif _HIDES_OBJECTS.search(data, begin, end):
+        elif data.find(b"obj", begin, end) >= 0 and _HIDES_OBJECTS.search(data, begin, end):
             # What looks like a stream may be a string or a comment to a reader, and hide the objects behind it.
             pieces.append(data[begin:end])
         at = end

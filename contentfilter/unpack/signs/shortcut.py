@@ -13,6 +13,8 @@ from contentfilter.unpack.signs.sign import Family, Sign, sign
 # HeaderSize and LinkCLSID ([MS-SHLLINK] 2.1).
 _LINK = b"\x4c\0\0\0\x01\x14\x02\0\0\0\0\0\xc0\0\0\0\0\0\0\x46"
 _TEXT_BYTES = 64 * 1024
+_START_BYTES = 16 * 1024
+"""At least 4,096 characters, and all that has to be decoded of most contents."""
 
 _SECTIONS = re.compile(
     r"^[ \t]*\[(InternetShortcut|Desktop Entry|Shell|DEFAULT)\][ \t]*\r?$", re.IGNORECASE | re.MULTILINE
@@ -43,7 +45,9 @@ def _signs(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
     if kind.head.startswith(_LINK):
         yield sign("shortcut", _strings(file.read(_TEXT_BYTES)))
         return
-    text = decode(kind.head[:_TEXT_BYTES])
+    text = decode(kind.head[:_START_BYTES], whole=False)
+    if _SECTIONS.search(text, 0, 4096):
+        text = decode(kind.head[:_TEXT_BYTES])
     section = _SECTIONS.search(text, 0, 4096)
     if section:
         target = _KEYS[section[1].lower()].search(text, section.end())
