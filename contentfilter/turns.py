@@ -47,19 +47,15 @@ class Turns:
         self._patience = patience
         self._complained = -_COMPLAINT_SECONDS
 
-    @contextlib.asynccontextmanager
-    async def of(self, identity: Identity, recipients: Iterable[str]) -> AsyncIterator[None]:
+    def of(self, identity: Identity, recipients: Iterable[str]) -> contextlib.AbstractAsyncContextManager[None]:
         """The turn of a message for these recipients. Raises FilterError if it does not come within the patience."""
         # In the order of their places, so that two that have some in common do not wait for one another.
         places = sorted({identity.claim_of(recipient) for recipient in recipients})
-        async with self._held(places):
-            yield
+        return self._held(places)
 
-    @contextlib.asynccontextmanager
-    async def of_suspect(self) -> AsyncIterator[None]:
+    def of_suspect(self) -> contextlib.AbstractAsyncContextManager[None]:
         """The turn of a message that did harm before. Raises FilterError likewise."""
-        async with self._held([SUSPECTS]):
-            yield
+        return self._held([SUSPECTS])
 
     @contextlib.asynccontextmanager
     async def _held(self, places: list[int]) -> AsyncIterator[None]:
