@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.header
 import email.utils
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -126,7 +127,13 @@ def received_field(envelope: Envelope, recipients: Sequence[Recipient], mail_id:
     address = recipients[0].address
     if len(recipients) == 1 and (address.isascii() or envelope.smtputf8):
         lines.append(f"for <{UNSAFE_IN_VALUE.sub('?', address)}>")
-    return ("\r\n\t".join(lines) + f"; {email.utils.formatdate(envelope.received_at, localtime=True)}\r\n").encode()
+    return ("\r\n\t".join(lines) + f"; {_date(int(envelope.received_at))}\r\n").encode()
+
+
+@functools.lru_cache(maxsize=16)
+def _date(second: int) -> str:
+    """A second since the epoch as RFC 5322 section 3.3 writes it. Kept, because many messages come in one."""
+    return email.utils.formatdate(second, localtime=True)
 
 
 def hops(header: Header) -> int:

@@ -32,8 +32,8 @@ MOST_WAITING = 1000
 """Messages that wait to be written, at most."""
 MOST_RECIPIENTS = 20_000
 """And the recipients of them together: that bounds the memory."""
-_GATHERING = 0.02
-"""Seconds in which lines are gathered for one write."""
+_GATHERING = 0.1
+"""Seconds in which lines are gathered for one write: whenever the thread wakes, it and the loop wait for each other."""
 _BATCH = LONGEST_LINE
 """Bytes, about, of one write."""
 _PATIENCE = 3.0

@@ -110,11 +110,14 @@ class Judging:
         findings = abridged(findings + tuple(finding for report in reports for finding in report.findings))
         doubts = {finding.inspector for finding in findings if finding.kind in (Kind.FAILURE, Kind.UNCHECKED)}
         scanned = any(one.name == "clamd" for one in asked) and "clamd" not in doubts
-        age = age_of(subject.tree.header, subject.envelope.received_at)
-        modes = in_force(self._site.on_failure, self._site.failure_grace, age)
+        modes = self._modes(subject) if any(self._site.failure_grace.values()) else self._site.on_failure
         hung = [one.name for one, report in zip(asked, reports, strict=True) if report.hung]
         harm = f"{', '.join(hung)} did not answer in time" if hung else ""
         return Evidence(findings, len(subject.message), scanned, modes), harm
+
+    def _modes(self, subject: Subject) -> Mapping[str, OnFailure]:
+        age = age_of(subject.tree.header, subject.envelope.received_at)
+        return in_force(self._site.on_failure, self._site.failure_grace, age)
 
     async def _ask(self, inspector: Inspector, subject: Subject) -> _Report:
         timed_out = False

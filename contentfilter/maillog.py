@@ -224,9 +224,8 @@ class _Harmless(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        copy = logging.makeLogRecord(record.__dict__)
-        copy.exc_info = copy.exc_text = copy.stack_info = None
-        line = printable(super().format(copy))
+        record.message = record.getMessage()
+        line = printable(self.formatMessage(record))  # without the traceback that format would put behind it
         error = record.exc_info[1] if record.exc_info else None
         return line if error is None else f"{line}: {told(error)}"
 

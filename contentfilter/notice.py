@@ -98,12 +98,16 @@ Final = Sequence[tuple[Outcome, Effective]]
 
 def _to_recipients(case: Case, final: Final, hostname: str) -> Iterator[Notice]:
     groups: dict[tuple[Verdict, tuple[str, ...]], list[Recipient]] = {}
+    # Many recipients share a verdict, which is looked at once.
+    of_verdict: dict[int, list[Recipient]] = {}
     for outcome, effective in final:
         verdict = outcome.verdict
         withheld = verdict.action in (Action.DISCARD, Action.REJECT)
         if withheld and verdict.local and effective.policy.warns(verdict.category):
-            key = replace(verdict, reasons=()), verdict.reasons
-            groups.setdefault(key, []).append(Recipient(outcome.recipient.address, notify=("NEVER",)))
+            if id(verdict) not in of_verdict:
+                key = replace(verdict, reasons=()), verdict.reasons
+                of_verdict[id(verdict)] = groups.setdefault(key, [])
+            of_verdict[id(verdict)].append(Recipient(outcome.recipient.address, notify=("NEVER",)))
     for (verdict, reasons), recipients in groups.items():
         text = _TO_RECIPIENTS.format(
             host=hostname,

@@ -50,20 +50,15 @@ class Turns:
         self._patience = patience
         self._complained = -_COMPLAINT_SECONDS
 
-    @contextlib.asynccontextmanager
-    async def of(self, identity: Identity, recipients: Iterable[str]) -> AsyncIterator[None]:
+    def of(self, identity: Identity, recipients: Iterable[str]) -> contextlib.AbstractAsyncContextManager[None]:
         """The turn of a message for these recipients. Raises FilterError if it does not come within the patience."""
         # In the order of their places, so that two that have some in common do not wait for one another.
         places = sorted({identity.claim_of(recipient) for recipient in recipients})
-        async with self._held(places, self._patience, "an earlier delivery of the same message has"):
-            yield
+        return self._held(places, self._patience, "an earlier delivery of the same message has")
 
-    @contextlib.asynccontextmanager
-    async def of_suspect(self) -> AsyncIterator[None]:
+    def of_suspect(self) -> contextlib.AbstractAsyncContextManager[None]:
         """The turn of a message that did harm before. Raises FilterError if it does not come soon."""
-        patience = min(self._patience, SUSPECTS_WAIT)
-        async with self._held([SUSPECTS], patience, "others that did harm before have"):
-            yield
+        return self._held([SUSPECTS], min(self._patience, SUSPECTS_WAIT), "others that did harm before have")
 
     @contextlib.asynccontextmanager
     async def _held(self, places: list[int], patience: float, who: str) -> AsyncIterator[None]:

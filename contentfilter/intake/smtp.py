@@ -112,7 +112,8 @@ class Connection(aiosmtpd.smtp.SMTP):
         self.envelope = None
         self.transport = None
         self._original_transport = None
-        self._timeout_handle = None
+        self._timeout_handle: asyncio.TimerHandle | None = None
+        self._patience_ends: float | None = None
         self._timeout_duration = settings.command_timeout
         self._handler_coroutine = None
         self._service = service
@@ -150,6 +151,38 @@ class Connection(aiosmtpd.smtp.SMTP):
         """Wake whoever waits for the client. A delivery goes on: its outcome is no longer the client's to stop."""
         self._client_closed = True
         asyncio.StreamReaderProtocol.connection_lost(self, error)
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """From now on the client has so many seconds, by default those for a command.
+
+        The timer is set anew only when it would come too late: for each command that would cost more than the command.
+        One that comes too early looks how long there still is.
+        """
+        self._patience_ends = self.loop.time() + (self._timeout_duration if duration is None else duration)
+        if self._timeout_handle is None or self._patience_ends < self._timeout_handle.when():
+            self._set_timer(self._patience_ends)
+
+    def _rest(self) -> None:
+        """No timeout while we are the one who is waited for: the handler has its own deadlines."""
+        self._patience_ends = None
+
+    def _set_timer(self, when: float) -> None:
+        self._drop_timer()
+        self._timeout_handle = self.loop.call_at(when, self._look_at_the_clock)
+
+    def _drop_timer(self) -> None:
+        if self._timeout_handle is not None:
+            self._timeout_handle.cancel()
+            self._timeout_handle = None
+
+    def _look_at_the_clock(self) -> None:
+        self._timeout_handle = None
+        if self._patience_ends is None:
+            return
+        if self._patience_ends - self.loop.time() >= _AT_ONCE:
+            self._set_timer(self._patience_ends)
+        else:
+            self._timeout_cb()
 
     def _timeout_cb(self) -> None:
         if not self._leaving:
@@ -236,7 +269,7 @@ class Connection(aiosmtpd.smtp.SMTP):
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
         finally:
-            self._rest()
+            self._drop_timer()
             self._register.discard(self)
 
     def _log_departure(self, event: ClientGone) -> None:
@@ -431,11 +464,6 @@ class Connection(aiosmtpd.smtp.SMTP):
             return await self._outcome(envelope, message)
         finally:
             self._capacity.leave(size)
-
-    def _rest(self) -> None:
-        """No timeout while we are the one who is waited for: the handler has its own deadlines."""
-        if self._timeout_handle is not None:
-            self._timeout_handle.cancel()
 
     async def _conclude(self, wire: Wire, replies: Sequence[Reply]) -> None:
         self._dialog.end_transaction()

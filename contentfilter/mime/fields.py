@@ -76,12 +76,15 @@ class Header:
     def all(self, name: str) -> tuple[Field, ...]:
         """Every field of this name, in order, whatever its case."""
         key = name.lower()
-        return tuple(field for field in self.fields if field.key == key)
+        return tuple([field for field in self.fields if field.key == key])
 
     def get(self, name: str) -> Field | None:
         """The first field of this name, whatever its case."""
         key = name.lower()
-        return next((field for field in self.fields if field.key == key), None)
+        for field in self.fields:
+            if field.key == key:
+                return field
+        return None
 
     def cut(self, offset: int) -> Header:
         """The same header as if it ended at this offset, without an empty line, and the body began there."""

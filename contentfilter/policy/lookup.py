@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from contentfilter.envelope import Envelope, Recipient
+from contentfilter.gradually import gradually
 from contentfilter.policy.banks import Bank, overlays
 from contentfilter.policy.entry import Effective, Entry, Found, merged
 from contentfilter.policy.keys import lookup_keys
@@ -70,20 +71,21 @@ class Policies:
 
         signed_by: domains whose DKIM signature of the message is valid.
         """
-        keys = [self._ways.keys(recipient.address) for recipient in envelope.recipients]
+        keys = await gradually(self._ways.keys, [recipient.address for recipient in envelope.recipients])
         subjects = Subjects(envelope.mail_from, envelope.client.addr, signed_by, self._ways.delimiter)
         found = [await source.find(keys, subjects) for source in self._sources]
         above = overlays(self._banks, envelope)
         now = self._clock()
         alike: dict[tuple[int, ...], Effective] = {}
-        settled = []
-        for index in range(len(keys)):
+
+        def settled(index: int) -> Effective:
             entries, listing = self._entries(above, [each[index] for each in found], now)
             same = *map(id, entries), id(listing)
             if same not in alike:
                 alike[same] = Effective(merged(entries), entries, listing)
-            settled.append(alike[same])
-        return tuple(settled)
+            return alike[same]
+
+        return tuple(await gradually(settled, range(len(keys))))
 
     async def of(self, address: str, envelope: Envelope | None = None) -> Effective:
         """The settings of one recipient. Raises PolicyError."""

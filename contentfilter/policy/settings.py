@@ -213,23 +213,28 @@ class Policy(BaseModel):
 
     def action(self, category: Category) -> Action:
         """What to do with a message of this category. Clean and spammy mail passes, and what its recipient loves."""
-        if getattr(self, f"{category.word}_lover", False):
+        if self._named(f"{category.word}_lover", default=False):
             return Action.PASS
-        return cast(Action, getattr(self, f"{category.word}_action", Action.PASS))
+        return cast(Action, self._named(f"{category.word}_action", Action.PASS))
 
     def wants_copy(self, category: Category) -> bool:
         """Whether a message of this category is kept in quarantine."""
-        return bool(getattr(self, f"{category.word}_quarantine", False))
+        return bool(self._named(f"{category.word}_quarantine", default=False))
 
     def extension(self, category: Category) -> str:
         """What is added to the address of a message of this category that passes; "" for nothing."""
         word = "spam" if category is Category.SPAMMY else category.word
-        return str(getattr(self, f"addr_extension_{word}", ""))
+        return str(self._named(f"addr_extension_{word}", ""))
 
     def warns(self, category: Category) -> bool:
         """Whether the recipient is told that a message of this category was withheld."""
-        return bool(getattr(self, f"warn_{category.word}_recipient", False))
+        return bool(self._named(f"warn_{category.word}_recipient", default=False))
 
     def admin(self, category: Category) -> str:
         """Who is told of a message of this category; "" for nobody."""
-        return str(getattr(self, f"{category.word}_admin", ""))
+        return str(self._named(f"{category.word}_admin", ""))
+
+    def _named(self, key: str, default: object) -> object:
+        """The value of a key, if there is one of this name: not each category has each of them."""
+        # Of an attribute that is not there pydantic takes its time to say so.
+        return self.__dict__.get(key, default)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from contentfilter.gradually import gradually
 from contentfilter.policy.entry import Entry, Found
 from contentfilter.policy.lists import ListEntry
 
@@ -23,13 +24,14 @@ class TomlSource:
         # Owners with lists are few, and many recipients have them in common.
         owners = {key for keys in recipients for key in keys if key in self._listed}
         listed = {owner: self._of(owner, subjects) for owner in owners}
-        return [
-            Found(
-                tuple(self._entries[key] for key in keys if key in self._entries),
-                tuple(entry for key in keys for entry in listed.get(key, ())),
+
+        def found(keys: Sequence[str]) -> Found:
+            return Found(
+                tuple([self._entries[key] for key in keys if key in self._entries]),
+                tuple([entry for key in keys for entry in listed.get(key, ())]),
             )
-            for keys in recipients
-        ]
+
+        return await gradually(found, recipients)
 
     def _of(self, owner: str, subjects: Sequence[str]) -> Sequence[ListEntry]:
         its = self._listed[owner]

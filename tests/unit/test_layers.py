@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FROM_THE_TOP = """
 contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
-contentfilter.mail_id contentfilter.endpoint contentfilter.address contentfilter.domains
+contentfilter.gradually contentfilter.mail_id contentfilter.endpoint contentfilter.address contentfilter.domains
 contentfilter.printable contentfilter.output contentfilter.marks contentfilter.folding contentfilter.board
 contentfilter.search contentfilter.large_work contentfilter.patience
 contentfilter.message contentfilter.finding contentfilter.failure contentfilter.verdict
