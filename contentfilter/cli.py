@@ -64,6 +64,7 @@ def serve(path: Path | None) -> None:
     """
     from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
     from contentfilter.daemon import StartError, Supervisor  # noqa: PLC0415
+    from contentfilter.unpack.keeper import Keeper  # noqa: PLC0415
 
     file = configuration.path_in_use(path)
     reload: Callable[[], Config] = partial(worker.loaded, file)
@@ -76,7 +77,9 @@ def serve(path: Path | None) -> None:
     make_state_directory(config, file, account)
     try:
         blame = partial(worker.blame, config)
-        raise SystemExit(Supervisor(config, reload, worker.run, blame, account).run())
+        keeper = Keeper()
+        work = partial(worker.run, door=keeper.door)
+        raise SystemExit(Supervisor(config, reload, work, blame, account, keeper).run())
     except StartError as error:
         fail(f"{file}: {error}", error.status)
 

@@ -56,17 +56,21 @@ _LATECOMERS_SECONDS = 10.0
 """How long clients that have just connected may take to begin with their message after others serve in our place."""
 
 
-def run(config: Config, sockets: Sequence[socket.socket], ready: int, board: Board, place: Place) -> None:
+def run(
+    config: Config, sockets: Sequence[socket.socket], ready: int, board: Board, place: Place, *, door: socket.socket
+) -> None:
     """Serve until SIGTERM, then finish what is in hand; until RETIRE, then what has just come in as well.
 
     sockets: one for each of `[listen] addresses`, in their order; ready: a descriptor that gets a byte once we serve;
-    board, place: where all workers, and where we, write down what is in work.
+    board, place: where all workers, and where we, write down what is in work; door: of the nursery.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, sockets, ready, board, place))
+        runner.run(_serve(config, sockets, ready, board, place, door=door))
 
 
-async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int, board: Board, place: Place) -> None:
+async def _serve(
+    config: Config, sockets: Sequence[socket.socket], ready: int, board: Board, place: Place, *, door: socket.socket
+) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     told: list[signal.Signals] = []
 
@@ -78,9 +82,8 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int, b
         loop.add_signal_handler(number, hear, number)
     heart = asyncio.create_task(_beat(place))
     routes = routes_for(config)
-    box = box_for(config)
-    with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
-        await box.start()
+    box = box_for(config, door)
+    preparing = asyncio.create_task(_prepare(box))
     retries, history = retries_for(config, place), history_for(config)
     pipeline = pipeline_for(config, routes, box, history, retries)
     service = Service(pipeline.handle, pipeline.admit, retries.turn, retries.unheard)
@@ -100,6 +103,13 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int, b
     await routes.close()
     retries.close()
     heart.cancel()
+    preparing.cancel()
+
+
+async def _prepare(box: Box) -> None:
+    """Nobody has to wait for it, but what the box lacks is told at the start."""
+    with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
+        await box.start()
 
 
 async def _beat(place: Place) -> None:
@@ -154,8 +164,8 @@ def history_for(config: Config) -> History | None:
     return History(config.state_directory / DIRECTORY) if config.history.keep_days else None
 
 
-def box_for(config: Config) -> Box:
-    """The processes that containers are opened in."""
+def box_for(config: Config, door: socket.socket | None = None) -> Box:
+    """The processes that containers are opened in. door: of a nursery that others use too."""
     limits = config.limits
     budget = Budget(
         depth=limits.unpack_depth,
@@ -173,7 +183,8 @@ def box_for(config: Config) -> Box:
             queue=limits.messages_in_work,
             wait=limits.inspect_timeout,
             budget=budget,
-        )
+        ),
+        door,
     )
 
 

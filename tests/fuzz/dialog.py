@@ -27,6 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from demo.neighbours.filter import Filter
 from tests.end_of_data import one_message
 from tests.fakes.next_hop import Close, FakeNextHop, Transaction
+from tests.workers import workers_of
 
 PATIENCE: Final = 20.0
 MAX_ERRORS: Final = 20
@@ -352,7 +353,7 @@ class Ground:
 
 
 def _children(pid: int) -> list[int]:
-    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    return sorted(workers_of(pid))
 
 
 def _descriptors(pid: int) -> int:

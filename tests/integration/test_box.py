@@ -41,7 +41,7 @@ class Job:
 async def box(tmp_path: Path) -> AsyncIterator[Box]:
     tmp_path.chmod(0o755)
     box = Box(BoxSettings(tmp_path, helpers=1, command=COMMAND, budget=BUDGET))
-    await box.start()
+    await box.measures()  # so that there is a helper
     before = _descriptors()
     yield box
     after = _descriptors()
