@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -35,11 +36,10 @@ from contentfilter.ledger import Ledger
 from contentfilter.mime import Limits
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Pipeline, Site
-from contentfilter.policy.amavis import AmavisSource
-from contentfilter.policy.amavis_database import AmavisDatabase
-from contentfilter.policy.database import PolicyDatabase
 from contentfilter.policy.lookup import Policies, PolicySource, Ways
-from contentfilter.policy.sql import SqlSource
+from contentfilter.policy.sql import PolicyReader, SqlSource
+from contentfilter.policy.sqlite_file import path_of
+from contentfilter.policy.sqlite_reader import SqliteReader
 from contentfilter.policy.toml import TomlSource
 from contentfilter.retries import Memory, Retries
 from contentfilter.routes import Routes
@@ -48,6 +48,10 @@ from contentfilter.turns import Turns
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
 from quarantine.store import Quarantine
+
+if TYPE_CHECKING:
+    from contentfilter.policy.amavis_database import AmavisDatabase
+    from contentfilter.policy.database import PolicyDatabase
 
 _PART_OF_THE_LIMIT = 0.9
 
@@ -220,7 +224,7 @@ def loaded(file: Path) -> Config:
     """
     config = configuration.load(file)
     ownership.check(configuration.files(config, file))
-    for key, make in (("database", policy_database_for), ("amavis_database", amavis_database_for)):
+    for key, make in (("database", policy_reader_for), ("amavis_database", amavis_database_for)):
         if getattr(config.policies, key):
             try:
                 make(config)
@@ -234,8 +238,10 @@ def policies_for(config: Config) -> Policies:
     domains = config.domains
     ways = Ways(domains.recipient_delimiter, case_sensitive=domains.case_sensitive)
     table = config.policies
-    sources: list[PolicySource] = [SqlSource(policy_database_for(config), timeout=table.timeout)]
+    sources: list[PolicySource] = [SqlSource(policy_reader_for(config), timeout=table.timeout)]
     if table.amavis_database:
+        from contentfilter.policy.amavis import AmavisSource  # noqa: PLC0415 - what loads SQLAlchemy, few need
+
         sources.append(
             AmavisSource(
                 amavis_database_for(config),
@@ -249,13 +255,23 @@ def policies_for(config: Config) -> Policies:
     return Policies(config.default_policy, sources, ways=ways, banks=config.banks)
 
 
+def policy_reader_for(config: Config) -> PolicyReader:
+    """The database of settings and lists, for the lookup."""
+    path = path_of(config.policies.database)
+    return policy_database_for(config) if path is None else SqliteReader(path, timeout=config.policies.timeout)
+
+
 def policy_database_for(config: Config) -> PolicyDatabase:
-    """The database of settings and lists."""
+    """The same, to change it or to ask what state it is in."""
+    from contentfilter.policy.database import PolicyDatabase  # noqa: PLC0415 - as above
+
     return PolicyDatabase(config.policies.database, timeout=config.policies.timeout)
 
 
 def amavis_database_for(config: Config) -> AmavisDatabase:
     """The amavis database that is read as well."""
+    from contentfilter.policy.amavis_database import AmavisDatabase  # noqa: PLC0415 - as above
+
     return AmavisDatabase(config.policies.amavis_database, timeout=config.policies.timeout)
 
 
