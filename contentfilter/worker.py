@@ -47,7 +47,7 @@ from contentfilter.slot import RETIRE
 from contentfilter.turns import Turns
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
-from quarantine.store import Quarantine
+from quarantine.late import LateQuarantine
 
 if TYPE_CHECKING:
     from contentfilter.policy.amavis_database import AmavisDatabase
@@ -132,7 +132,7 @@ def pipeline_for(
         policies_for(config),
         inspectors_for(config),
         routes,
-        Quarantine(config.quarantine.directory, config.quarantine.database),
+        LateQuarantine(config.quarantine.directory, config.quarantine.database),
         box=box,
         history=history,
         memory=memory,
