@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from contentfilter import allocator, ledger, turns
 from contentfilter import config as configuration
-from contentfilter import ledger, turns
 from contentfilter.board import Board, Place
 from contentfilter.config import Config, ownership
 from contentfilter.domains import LocalDomains
@@ -68,6 +68,7 @@ def run(
     sockets: one for each of `[listen] addresses`, in their order; ready: a descriptor that gets a byte once we serve;
     board, place: where all workers, and where we, write down what is in work; door: of the nursery.
     """
+    allocator.give_back()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config, sockets, ready, board, place, door=door))
 
