@@ -27,7 +27,6 @@ from contentfilter.inspectors.banned import BannedInspector
 from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.header import HeaderInspector, HeaderSettings
 from contentfilter.inspectors.rules import RulesInspector
-from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.intake.capacity import Capacity, CapacityLimits
 from contentfilter.intake.listener import Listener
 from contentfilter.intake.settings import IntakeSettings
@@ -50,6 +49,7 @@ from contentfilter.unpack.budget import Budget
 from quarantine.late import LateQuarantine
 
 if TYPE_CHECKING:
+    from contentfilter.inspectors.spamd import SpamdInspector
     from contentfilter.policy.amavis_database import AmavisDatabase
     from contentfilter.policy.database import PolicyDatabase
 
@@ -304,6 +304,8 @@ def clamd_for(config: Config, *addresses: str) -> ClamdInspector:
 
 def spamd_for(config: Config, *addresses: str) -> SpamdInspector:
     """The spam scanner. addresses: in place of those of the configuration, for a look at some of them."""
+    from contentfilter.inspectors.spamd import SpamdInspector  # noqa: PLC0415 - who asks none need not load aiospamc
+
     table = config.spamassassin
     return SpamdInspector(
         addresses or table.address,

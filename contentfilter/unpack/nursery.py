@@ -40,8 +40,8 @@ class Helper:
 
     @property
     def lives(self) -> bool:
-        """Whether it is there, one that has no job."""
-        return _is_open(self.channel)
+        """Whether it is there, and says nothing, as one that has no job should."""
+        return self.nursery.lives and _waiting(self.channel) is None
 
 
 def launch(command: tuple[str, ...], inside: socket.socket) -> subprocess.Popen[bytes]:
@@ -80,8 +80,8 @@ class Nursery:
 
     @property
     def lives(self) -> bool:
-        """Whether it is there, while it is asked nothing."""
-        return _is_open(self._channel)
+        """Whether it is there."""
+        return _waiting(self._channel) != b""
 
     async def fork(self, parent: Path, *, memory: int, file_size: int) -> Helper:
         """A new helper, with a directory in this one. Raises OSError, TimeoutError, NonsenseError."""
@@ -123,15 +123,14 @@ class Nursery:
         self._channel.close()
 
 
-def _is_open(channel: socket.socket) -> bool:
-    """Whether there is another end from which nothing came."""
+def _waiting(channel: socket.socket) -> bytes | None:
+    """The first byte of what came and was not received yet; None if nothing did, and b"" if nothing will any more."""
     try:
-        channel.recv(1, socket.MSG_PEEK)
+        return channel.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
-        return True
+        return None
     except OSError:
-        return False
-    return False
+        return b""
 
 
 def _working_directory(parent: Path) -> Path:
