@@ -440,13 +440,13 @@ from contentfilter import cli, worker
 
 serve = worker.run
 
-def run(config, sockets, ready, board, place):
+def run(config, sockets, ready, board, place, **more):
     if config.hostname == "dies.example":
         raise RuntimeError("as a test")
     if config.hostname == "hangs.example":
         os.write(2, b"hanging" + bytes([10]))
         time.sleep(600)
-    serve(config, sockets, ready, board, place)
+    serve(config, sockets, ready, board, place, **more)
 
 worker.run = run
 sys.argv = ["contentfilter", "serve", "--config", sys.argv[1]]
