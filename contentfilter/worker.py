@@ -9,6 +9,7 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,6 +123,12 @@ async def _beat(place: Place) -> None:
     while True:
         place.beat()
         await asyncio.sleep(_BEAT_SECONDS)
+
+
+def load_all() -> None:
+    """Load now what is else loaded when it is wanted: for root, whose files the user that it becomes may not read."""
+    for module in ("contentfilter.inspectors.spamd", "contentfilter.policy.amavis", "quarantine.store"):
+        import_module(module)
 
 
 def pipeline_for(
