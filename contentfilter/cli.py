@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,6 @@ from contentfilter import maillog, output
 from contentfilter.account import Account, AccountError
 from contentfilter.command import check_way, config_option, fail, json_option, load, print_json
 from contentfilter.commands.completion import completion, use_our_bash
-from contentfilter.commands.groups import lists_group, policy_group
-from contentfilter.commands.ledger import ledger_group
 from contentfilter.config import Config
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import ConfigError, FilterError
@@ -38,14 +37,37 @@ _MEDIUM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 _CATEGORIES = [category.word for category in sorted(Category, reverse=True)]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_LATE = {
+    "ledger": ("contentfilter.commands.ledger", "ledger_group"),
+    "lists": ("contentfilter.commands.groups", "lists_group"),
+    "policy": ("contentfilter.commands.groups", "policy_group"),
+}
+"""Groups that are loaded when they are wanted: the daemon needs neither them nor what they load."""
+
+
+class _Commands(click.Group):
+    """Those that are here, and those of other modules."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All of them."""
+        return sorted({*super().list_commands(ctx), *_LATE})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The one of this name."""
+        if cmd_name in _LATE:
+            module, name = _LATE[cmd_name]
+            command: click.Command = getattr(import_module(module), name)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("contentfilter"), prog_name="contentfilter")
 def cli() -> None:
     """A mail content filter behind Postfix."""
 
 
-for command in (policy_group, lists_group, ledger_group, completion):
-    cli.add_command(command)
+cli.add_command(completion)
 
 
 @cli.command()
@@ -64,6 +86,7 @@ def serve(path: Path | None) -> None:
     """
     from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
     from contentfilter.daemon import StartError, Supervisor  # noqa: PLC0415
+    from contentfilter.unpack.keeper import Keeper  # noqa: PLC0415
 
     file = configuration.path_in_use(path)
     reload: Callable[[], Config] = partial(worker.loaded, file)
@@ -74,9 +97,13 @@ def serve(path: Path | None) -> None:
     maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
     account = account_to_become(config, file)
     make_state_directory(config, file, account)
+    if account is not None:
+        worker.load_all()
     try:
         blame = partial(worker.blame, config)
-        raise SystemExit(Supervisor(config, reload, worker.run, blame, account).run())
+        keeper = Keeper()
+        work = partial(worker.run, door=keeper.door)
+        raise SystemExit(Supervisor(config, reload, work, blame, account, keeper).run())
     except StartError as error:
         fail(f"{file}: {error}", error.status)
 

@@ -28,6 +28,7 @@ from contentfilter.guard import LOOK_SECONDS, SIGNALS, Blame, Guard, Work, nobod
 from contentfilter.history_expiry import Expiry
 from contentfilter.slot import READY_SECONDS, RETIRE, StartError
 from contentfilter.sockets import Sockets
+from contentfilter.unpack.keeper import Keeper
 
 __all__ = ["Blame", "StartError", "Supervisor", "Work"]
 
@@ -45,7 +46,8 @@ class Supervisor:
     """Runs workers until it is told to stop.
 
     load: reads the configuration anew, raises ConfigError; work: the body of a worker process; blame: told of messages
-    that a worker died over; account: whom to become once the sockets are bound, None to stay who we are.
+    that a worker died over; account: whom to become once the sockets are bound, None to stay who we are; keeper: of the
+    nursery behind the door that the workers know of, None if they know of none.
     """
 
     config: Config
@@ -53,6 +55,7 @@ class Supervisor:
     work: Work
     blame: Blame = nobody
     account: Account | None = None
+    keeper: Keeper | None = None
     guard: Guard = field(init=False)
     _sockets: Sockets = field(default_factory=dict)
     _watchdog: systemd.Watchdog = field(default_factory=systemd.Watchdog)
@@ -73,6 +76,7 @@ class Supervisor:
         self._sockets = self._opened(self.config)
         if self.account is not None:
             self._become(self.account)
+        self._keep_nursery()
         gc.collect()
         gc.freeze()
         self.guard.fill(self.config, self._sockets)
@@ -120,10 +124,15 @@ class Supervisor:
         self.guard.reap()
         self.guard.look_at_hearts(self.config.worker_timeout)
         self.guard.cut_the_late()
+        self._keep_nursery()
         self.guard.fill(self.config, self._sockets)
         self._show_life()
         self._expire_history()
         return True
+
+    def _keep_nursery(self) -> None:
+        if self.keeper is not None:
+            self.keeper.keep()
 
     def _show_life(self) -> None:
         """To systemd, which restarts us where nobody serves and nobody is about to."""
@@ -140,7 +149,8 @@ class Supervisor:
         """Seconds until something is due."""
         now = time.monotonic()
         look = min(LOOK_SECONDS, self.config.worker_timeout / 4, self._watchdog.interval or LOOK_SECONDS)
-        return max(0.05, min((now + look, *self.guard.deadlines())) - now)
+        nursery = now + look if self.keeper is None else self.keeper.due
+        return max(0.05, min((now + look, nursery, *self.guard.deadlines())) - now)
 
     def _opened(self, config: Config) -> Sockets:
         """A socket for each address: the one that is open already, or a new one. Raises StartError."""
@@ -220,6 +230,9 @@ class Supervisor:
             signal.sigtimedwait(SIGNALS, self._next_deadline())
             self.guard.reap()
             self.guard.cut_the_late()
+            self._keep_nursery()
+        if self.keeper is not None:
+            self.keeper.close()
         sockets.close(self._sockets)
         _log.info("stopped")
         return 0

@@ -22,7 +22,7 @@ from contentfilter.errors import PolicyError
 from contentfilter.policy.amavis_database import AmavisDatabase
 from contentfilter.policy.database import DatabaseStatus, PolicyDatabase
 from contentfilter.policy.engine import sqlite_path
-from contentfilter.policy.schema import STEPS
+from contentfilter.policy.steps import STEPS
 
 _TEST_SECONDS = 10
 _MEANWHILE = "until it can be read all mail is deferred"

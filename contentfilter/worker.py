@@ -10,13 +10,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvloop
 
+from contentfilter import allocator, ledger, turns
 from contentfilter import config as configuration
-from contentfilter import ledger, turns
 from contentfilter.board import Board, Place
 from contentfilter.config import Config, ownership
 from contentfilter.config.tree import ClamAV, Combine, Rspamd, SpamAssassin
@@ -29,7 +30,6 @@ from contentfilter.inspectors.banned import BannedInspector
 from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.header import HeaderInspector, HeaderSettings
 from contentfilter.inspectors.rules import RulesInspector
-from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.intake.capacity import Capacity, CapacityLimits
 from contentfilter.intake.listener import Listener
 from contentfilter.intake.settings import IntakeSettings
@@ -39,11 +39,10 @@ from contentfilter.ledger import Ledger
 from contentfilter.mime import Limits
 from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.pipeline import Pipeline
-from contentfilter.policy.amavis import AmavisSource
-from contentfilter.policy.amavis_database import AmavisDatabase
-from contentfilter.policy.database import PolicyDatabase
 from contentfilter.policy.lookup import Policies, PolicySource, Ways
-from contentfilter.policy.sql import SqlSource
+from contentfilter.policy.sql import PolicyReader, SqlSource
+from contentfilter.policy.sqlite_file import path_of
+from contentfilter.policy.sqlite_reader import SqliteReader
 from contentfilter.policy.toml import TomlSource
 from contentfilter.retries import Memory, Retries
 from contentfilter.routes import Routes
@@ -51,10 +50,13 @@ from contentfilter.slot import RETIRE
 from contentfilter.turns import Turns
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
-from quarantine.store import Quarantine
+from quarantine.late import LateQuarantine
 
 if TYPE_CHECKING:
     from contentfilter.inspectors.rspamd import RspamdInspector
+    from contentfilter.inspectors.spamd import SpamdInspector
+    from contentfilter.policy.amavis_database import AmavisDatabase
+    from contentfilter.policy.database import PolicyDatabase
 
 _PART_OF_THE_LIMIT = 0.9
 
@@ -66,18 +68,23 @@ _LATECOMERS_SECONDS = 10.0
 """How long clients that have just connected may take to begin with their message after others serve in our place."""
 
 
-def run(config: Config, sockets: Sequence[socket.socket], ready: int, board: Board, place: Place) -> None:
+def run(
+    config: Config, sockets: Sequence[socket.socket], ready: int, board: Board, place: Place, *, door: socket.socket
+) -> None:
     """Serve until SIGTERM, then finish what is in hand; until RETIRE, then what has just come in as well.
 
     sockets: one for each of `[listen] addresses`, in their order; ready: a descriptor that gets a byte once we serve;
-    board, place: where all workers, and where we, write down what is in work.
+    board, place: where all workers, and where we, write down what is in work; door: of the nursery.
     """
     sys.setswitchinterval(_THREADS_TURN)
+    allocator.give_back()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, sockets, ready, board, place))
+        runner.run(_serve(config, sockets, ready, board, place, door=door))
 
 
-async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int, board: Board, place: Place) -> None:
+async def _serve(
+    config: Config, sockets: Sequence[socket.socket], ready: int, board: Board, place: Place, *, door: socket.socket
+) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     told: list[signal.Signals] = []
 
@@ -89,9 +96,8 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int, b
         loop.add_signal_handler(number, hear, number)
     heart = asyncio.create_task(_beat(place))
     routes = routes_for(config)
-    box = box_for(config)
-    with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
-        await box.start()
+    box = box_for(config, door)
+    preparing = asyncio.create_task(_prepare(box))
     retries, history = retries_for(config, place), history_for(config)
     pipeline = pipeline_for(config, routes, box, history, retries)
     service = Service(pipeline.handle, pipeline.admit, retries.turn, retries.unheard)
@@ -111,6 +117,13 @@ async def _serve(config: Config, sockets: Sequence[socket.socket], ready: int, b
     await routes.close()
     retries.close()
     heart.cancel()
+    preparing.cancel()
+
+
+async def _prepare(box: Box) -> None:
+    """Nobody has to wait for it, but what the box lacks is told at the start."""
+    with suppress(InspectorError):  # the first message that needs a helper tries again, and waits if there is none
+        await box.start()
 
 
 async def _beat(place: Place) -> None:
@@ -118,6 +131,12 @@ async def _beat(place: Place) -> None:
     while True:
         place.beat()
         await asyncio.sleep(_BEAT_SECONDS)
+
+
+def load_all() -> None:
+    """Load now what is else loaded when it is wanted: for root, whose files the user that it becomes may not read."""
+    for module in ("contentfilter.inspectors.spamd", "contentfilter.policy.amavis", "quarantine.store"):
+        import_module(module)
 
 
 def pipeline_for(
@@ -129,7 +148,7 @@ def pipeline_for(
         policies_for(config),
         inspectors_for(config),
         routes,
-        Quarantine(config.quarantine.directory, config.quarantine.database),
+        LateQuarantine(config.quarantine.directory, config.quarantine.database),
         box=box,
         history=history,
         memory=memory,
@@ -165,8 +184,8 @@ def history_for(config: Config) -> History | None:
     return History(config.state_directory / DIRECTORY) if config.history.keep_days else None
 
 
-def box_for(config: Config) -> Box:
-    """The processes that containers are opened in."""
+def box_for(config: Config, door: socket.socket | None = None) -> Box:
+    """The processes that containers are opened in. door: of a nursery that others use too."""
     limits = config.limits
     budget = Budget(
         depth=limits.unpack_depth,
@@ -184,7 +203,8 @@ def box_for(config: Config) -> Box:
             queue=limits.messages_in_work,
             wait=limits.inspect_timeout,
             budget=budget,
-        )
+        ),
+        door,
     )
 
 
@@ -223,7 +243,7 @@ def loaded(file: Path) -> Config:
     """
     config = configuration.load(file)
     ownership.check(configuration.files(config, file))
-    for key, make in (("database", policy_database_for), ("amavis_database", amavis_database_for)):
+    for key, make in (("database", policy_reader_for), ("amavis_database", amavis_database_for)):
         if getattr(config.policies, key):
             try:
                 make(config)
@@ -237,8 +257,10 @@ def policies_for(config: Config) -> Policies:
     domains = config.domains
     ways = Ways(domains.recipient_delimiter, case_sensitive=domains.case_sensitive)
     table = config.policies
-    sources: list[PolicySource] = [SqlSource(policy_database_for(config), timeout=table.timeout)]
+    sources: list[PolicySource] = [SqlSource(policy_reader_for(config), timeout=table.timeout)]
     if table.amavis_database:
+        from contentfilter.policy.amavis import AmavisSource  # noqa: PLC0415 - what loads SQLAlchemy, few need
+
         sources.append(
             AmavisSource(
                 amavis_database_for(config),
@@ -252,13 +274,23 @@ def policies_for(config: Config) -> Policies:
     return Policies(config.default_policy, sources, ways=ways, banks=config.banks)
 
 
+def policy_reader_for(config: Config) -> PolicyReader:
+    """The database of settings and lists, for the lookup."""
+    path = path_of(config.policies.database)
+    return policy_database_for(config) if path is None else SqliteReader(path, timeout=config.policies.timeout)
+
+
 def policy_database_for(config: Config) -> PolicyDatabase:
-    """The database of settings and lists."""
+    """The same, to change it or to ask what state it is in."""
+    from contentfilter.policy.database import PolicyDatabase  # noqa: PLC0415 - as above
+
     return PolicyDatabase(config.policies.database, timeout=config.policies.timeout)
 
 
 def amavis_database_for(config: Config) -> AmavisDatabase:
     """The amavis database that is read as well."""
+    from contentfilter.policy.amavis_database import AmavisDatabase  # noqa: PLC0415 - as above
+
     return AmavisDatabase(config.policies.amavis_database, timeout=config.policies.timeout)
 
 
@@ -293,6 +325,8 @@ def clamd_for(config: Config, *addresses: str) -> ClamdInspector:
 
 def spamd_for(config: Config, *addresses: str) -> SpamdInspector:
     """The spam scanner. addresses: in place of those of the configuration, for a look at some of them."""
+    from contentfilter.inspectors.spamd import SpamdInspector  # noqa: PLC0415 - who asks none need not load aiospamc
+
     table = config.spamassassin
     return SpamdInspector(
         addresses or table.address,

@@ -14,14 +14,13 @@ from pydantic import (
     ConfigDict,
     Field,
 )
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from contentfilter import endpoint
 from contentfilter.failure import OnFailure
 from contentfilter.inspectors.header import HeaderTest
 from contentfilter.policy import forms
 from contentfilter.policy.settings import as_tuple, enum_by_value
+from contentfilter.policy.sqlite_file import path_of
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -71,7 +70,10 @@ def _action_meaning(value: object) -> object:
 
 
 def _database(value: str) -> str:
-    if value:
+    if value and path_of(value) is None:
+        from sqlalchemy.engine import make_url  # noqa: PLC0415 - it takes memory and time, and few need it
+        from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
         try:
             make_url(value)
         except (ArgumentError, ValueError):  # a port that is no number is a plain ValueError

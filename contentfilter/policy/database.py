@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select
@@ -28,33 +27,31 @@ from contentfilter.policy.change import Change, ConflictError, DropEntry, DropLi
 from contentfilter.policy.engine import cause_of, engine_for, sqlite_path
 from contentfilter.policy.entry import Entry
 from contentfilter.policy.lists import ListEntry
-from contentfilter.policy.rows import can_be_stored, entry_of, entry_row, listed_of, listed_row
+from contentfilter.policy.rows import (
+    BATCH,
+    Snapshot,
+    batches,
+    entry_of,
+    entry_row,
+    listed_of,
+    listed_row,
+    storable,
+    stretches,
+)
 from contentfilter.policy.schema import (
     ENTRY,
     LIST,
-    STEPS,
     check_encoding,
-    check_version,
     generation_of,
     may_create,
     migrate,
     next_generation,
     version_of,
 )
-from contentfilter.policy.sqlite_file import identity, make_file, mark_of, remember
+from contentfilter.policy.sqlite_file import Watched, identity, make_file, no_tables
+from contentfilter.policy.steps import STEPS, check_version
 
 _T = TypeVar("_T")
-_BATCH = 400
-"""Values in one condition: SQLite takes 999 parameters in a statement at the least, and some have two conditions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What stands under some keys at one moment. owners: those of the keys that have list entries."""
-
-    generation: int
-    entries: dict[str, Entry]
-    owners: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +80,7 @@ class PolicyDatabase:
         if self._engine.dialect.name == "sqlite" and (self._path is None or self._engine.url.query):
             raise PolicyError("SQLite must be given as sqlite:////path/to/a/file, without parameters")
         self._guard = threading.Lock()
-        self._file = self._seen()
-        """Which file our connections are to, by device and inode. One that is there from the start has to stay."""
+        self._watched = None if self._path is None else Watched(self._path)
         self._prepared = False
 
     def generation(self) -> int:
@@ -93,20 +89,20 @@ class PolicyDatabase:
 
     def entries(self, keys: Iterable[str] | None = None) -> dict[str, Entry]:
         """The entries under these canonical keys, or all of them, sorted by key."""
-        wanted = None if keys is None else _storable(keys)
+        wanted = None if keys is None else storable(keys)
         return self._read(lambda connection: _entries(connection, wanted), {})
 
     def listed(
         self, owners: Iterable[str] | None = None, subjects: Iterable[str] | None = None
     ) -> tuple[ListEntry, ...]:
         """The list entries of these owners about these subjects; None: all. Sorted by owner and subject."""
-        of = None if owners is None else _storable(owners)
-        about = None if subjects is None else _storable(subjects)
+        of = None if owners is None else storable(owners)
+        about = None if subjects is None else storable(subjects)
         return self._read(lambda connection: _listed(connection, of, about), ())
 
     def snapshot(self, keys: Iterable[str]) -> Snapshot:
         """What stands under these keys, and the generation that it is of."""
-        wanted = _storable(keys)
+        wanted = storable(keys)
 
         def read(connection: Connection) -> Snapshot:
             return Snapshot(generation_of(connection), _entries(connection, wanted), _owners(connection, wanted))
@@ -147,7 +143,7 @@ class PolicyDatabase:
                 version = version_of(connection)
                 check_version(version)
                 if version == 0 and self._path is not None:
-                    raise PolicyError(_no_tables(self._path))
+                    raise PolicyError(no_tables(self._path))
                 if version == 0:
                     return DatabaseStatus(0, may_create=may_create(connection))
                 entries, listed = (
@@ -179,41 +175,26 @@ class PolicyDatabase:
     def _made(self) -> int | None:
         """Make the SQLite file if there is none; the generation that it begins with if it was us."""
         with self._guard:
-            if self._path is None or self._file is not None or identity(self._path) is not None:
+            if self._path is None or self._watched is None or self._watched.known or identity(self._path) is not None:
                 return None
-            self._check_never_there(self._path)
+            self._watched.check_never_there()
             return make_file(self._path)
-
-    def _check_never_there(self, path: Path) -> None:
-        mark = mark_of(path)
-        if mark.exists():
-            raise PolicyError(f"{path} was there and is gone: put a backup there, or delete {mark} to start anew")
-
-    def _seen(self) -> tuple[int, int] | None:
-        with contextlib.suppress(OSError):  # for the first use to say
-            return identity(self._path) if self._path is not None else None
-        return None
 
     def _connected(self) -> Engine | None:
         """The engine, for a database with our tables; None if there is no SQLite file and never was one."""
         with self._guard:
-            if self._path is not None:
-                file = identity(self._path)
-                if file is None and self._file is None:
-                    self._check_never_there(self._path)
+            if self._watched is not None:
+                changed = self._watched.look()
+                if changed is None:
                     return None
-                if file is None:
-                    raise PolicyError(f"{self._path} was there and is gone: restart if that is meant to be")
-                if file != self._file:
-                    # Another file was moved here: a backup, perhaps. What is in the old one counts no more.
+                if changed:
                     self._engine.dispose()
-                    self._file, self._prepared = file, False
+                    self._prepared = False
             if not self._prepared:
                 self._prepare(self._engine)
                 self._prepared = True
-                if self._path is not None:
-                    with contextlib.suppress(OSError):  # who may only read leaves it to others
-                        remember(self._path)
+                if self._watched is not None:
+                    self._watched.remember()
             return self._engine
 
     def _prepare(self, engine: Engine) -> None:
@@ -225,7 +206,7 @@ class PolicyDatabase:
             return
         if version == 0 and self._path is not None:
             # We put files here that have their tables. This one lost them, or is another program's.
-            raise PolicyError(_no_tables(self._path))
+            raise PolicyError(no_tables(self._path))
         try:
             with engine.execution_options(writes=True).begin() as connection:
                 migrate(connection)
@@ -268,8 +249,8 @@ class _Rows:
 
     def write(self, connection: Connection) -> None:
         keys = list(self.entries)
-        for start in range(0, len(keys), _BATCH):
-            batch = keys[start : start + _BATCH]
+        for start in range(0, len(keys), BATCH):
+            batch = keys[start : start + BATCH]
             connection.execute(delete(ENTRY).where(ENTRY.c.key.in_(batch)))
         if pairs := [{"an_owner": owner, "a_subject": subject} for owner, subject in self.listed]:
             same = (LIST.c.owner == bindparam("an_owner"), LIST.c.subject == bindparam("a_subject"))
@@ -280,15 +261,11 @@ class _Rows:
             connection.execute(insert(LIST), listed)
 
 
-def _no_tables(path: Path) -> str:
-    return f"{path} has no policy tables: move it away, or put a backup in its place"
-
-
 def _entries(connection: Connection, keys: Sequence[str] | None) -> dict[str, Entry]:
     chosen = select(ENTRY.c.key, ENTRY.c.settings, ENTRY.c.expires)
     rows = [
         row
-        for batch in _batches(keys)
+        for batch in batches(keys)
         for row in connection.execute(chosen if batch is None else chosen.where(ENTRY.c.key.in_(batch)))
     ]
     return {entry.key: entry for entry in sorted(map(entry_of, rows), key=lambda entry: entry.key)}
@@ -299,9 +276,9 @@ def _listed(
 ) -> tuple[ListEntry, ...]:
     chosen = select(LIST.c.owner, LIST.c.subject, LIST.c.effect, LIST.c.score, LIST.c.expires)
     found: list[Any] = []
-    for of in _batches(owners):
+    for of in batches(owners):
         those = chosen if of is None else chosen.where(LIST.c.owner.in_(of))
-        for about in _batches(subjects):
+        for about in batches(subjects):
             found += connection.execute(those if about is None else those.where(LIST.c.subject.in_(about))).all()
     return tuple(sorted(map(listed_of, found), key=lambda entry: (entry.owner, entry.subject)))
 
@@ -310,20 +287,6 @@ def _owners(connection: Connection, keys: Sequence[str]) -> frozenset[str]:
     chosen = select(LIST.c.owner).distinct()
     return frozenset(
         owner
-        for some in _stretches(keys)
+        for some in stretches(keys)
         for owner in connection.execute(chosen.where(LIST.c.owner.in_(some))).scalars()
     )
-
-
-def _batches(values: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
-    """Parts that fit into a statement; None, which is no condition, stays as it is."""
-    yield from (None,) if values is None else _stretches(values)
-
-
-def _stretches(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
-
-
-def _storable(values: Iterable[str]) -> list[str]:
-    """Without those that no database could hold: nothing stands under them."""
-    return [value for value in dict.fromkeys(values) if can_be_stored(value)]

@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from contentfilter.errors import PolicyError
+from contentfilter.policy.threads import POOL
 
 _DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
 """The drivers that we install, where the URL names none."""
@@ -32,10 +33,6 @@ _GRACE = 1.0
 """Seconds more for a server that is well to say by itself that it took too long."""
 _LOOK_EVERY = 0.1
 """Seconds."""
-POOL = 4
-"""Connections that a process keeps at most."""
-
-
 _KINDS = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
 
 

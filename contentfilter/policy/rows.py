@@ -7,6 +7,8 @@ be a guess, and might mean a laxer rule than somebody wanted.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from contentfilter.errors import PolicyError
@@ -16,6 +18,17 @@ from contentfilter.policy.lists import Effect, ListEntry, canonical_subject, che
 from contentfilter.policy.values import from_json, to_json
 
 SOURCE = "sql"
+BATCH = 400
+"""Values in one condition: SQLite takes 999 parameters in a statement at the least, and some have two conditions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What stands under some keys at one moment. owners: those of the keys that have list entries."""
+
+    generation: int
+    entries: dict[str, Entry]
+    owners: frozenset[str]
 
 
 def can_be_stored(text: str) -> bool:
@@ -25,6 +38,21 @@ def can_be_stored(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return "\0" not in text
+
+
+def storable(values: Iterable[str]) -> list[str]:
+    """Without those that no database could hold: nothing stands under them."""
+    return [value for value in dict.fromkeys(values) if can_be_stored(value)]
+
+
+def batches(values: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
+    """Parts that fit into a statement; None, which is no condition, stays as it is."""
+    yield from (None,) if values is None else stretches(values)
+
+
+def stretches(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Parts that fit into a statement."""
+    return (values[start : start + BATCH] for start in range(0, len(values), BATCH))
 
 
 def checked_key(key: str) -> str:

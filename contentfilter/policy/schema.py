@@ -1,7 +1,7 @@
-"""The tables of the policy database, and the steps that lead to them from every earlier version.
+"""The tables of the policy database, and how they are made or brought up to date.
 
-A step is SQL that SQLite and PostgreSQL both take, and is never changed once it was released. One transaction makes all
-steps that a database lacks, and one process at a time: SQLite locks the file, on PostgreSQL we lock a number.
+One transaction makes all steps that a database lacks, and one process at a time: SQLite locks the file, on PostgreSQL
+we lock a number.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 
 from contentfilter.errors import PolicyError
+from contentfilter.policy.steps import STEPS, Step, check_version
 
 METADATA = MetaData()
 STATE = Table(
@@ -56,33 +57,6 @@ LIST = Table(
     Column("updated_at", Double, nullable=False),
 )
 
-Step = tuple[str, ...]
-
-STEPS: tuple[Step, ...] = (
-    (
-        """CREATE TABLE policy_state (
-            id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
-            version INTEGER NOT NULL,
-            generation BIGINT NOT NULL
-        )""",
-        """CREATE TABLE policy_entry (
-            key TEXT NOT NULL PRIMARY KEY,
-            settings TEXT NOT NULL,
-            expires DOUBLE PRECISION,
-            updated_at DOUBLE PRECISION NOT NULL
-        )""",
-        """CREATE TABLE policy_list (
-            owner TEXT NOT NULL,
-            subject TEXT NOT NULL,
-            effect VARCHAR(16) NOT NULL,
-            score DOUBLE PRECISION NOT NULL,
-            expires DOUBLE PRECISION,
-            updated_at DOUBLE PRECISION NOT NULL,
-            PRIMARY KEY (owner, subject)
-        )""",
-    ),
-)
-
 _LOCK = 0x636F6E74656E7466
 """The number that is locked on PostgreSQL, where others may lock numbers too."""
 
@@ -106,15 +80,6 @@ def may_create(connection: Connection) -> bool:
     """Whether we may make tables in a PostgreSQL database: since version 15 not everybody may."""
     right = text("SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)")
     return bool(connection.execute(right).scalar_one())
-
-
-def check_version(version: int, steps: Sequence[Step] = STEPS) -> None:
-    """Raises PolicyError for a database of a later program."""
-    if version > len(steps):
-        raise PolicyError(
-            f"the policy database has version {version}, and this program knows versions up to {len(steps)}: "
-            "it was changed by a newer contentfilter, run that one here too"
-        )
 
 
 def generation_of(connection: Connection) -> int:

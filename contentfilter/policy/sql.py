@@ -12,10 +12,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from contentfilter.policy.database import PolicyDatabase, Snapshot
 from contentfilter.policy.entry import Entry, Found
 from contentfilter.policy.lists import ListEntry
+from contentfilter.policy.rows import Snapshot
 from contentfilter.policy.threads import Threads
 
 CACHE_SIZE = 20_000
@@ -34,6 +35,22 @@ class _Known:
 _NOTHING = _Known(None, lists=False)
 
 
+class PolicyReader(Protocol):
+    """A database of entries and lists, as :class:`contentfilter.policy.database.PolicyDatabase` has it. Calls block."""
+
+    def generation(self) -> int:
+        """Another number after every change."""
+
+    def snapshot(self, keys: Iterable[str]) -> Snapshot:
+        """What stands under these keys."""
+
+    def listed(self, owners: Iterable[str], subjects: Iterable[str]) -> Sequence[ListEntry]:
+        """The list entries of these owners about these subjects."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
 class SqlSource:
     """A source over a database, for one event loop.
 
@@ -42,7 +59,7 @@ class SqlSource:
 
     def __init__(
         self,
-        database: PolicyDatabase,
+        database: PolicyReader,
         *,
         timeout: float,
         cache_size: int = CACHE_SIZE,

@@ -12,10 +12,12 @@ from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar
 
 from contentfilter.errors import PolicyError
-from contentfilter.policy.engine import POOL
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+POOL = 4
+"""Connections that a process keeps to a database at most, and threads that use them."""
 
 
 class Threads:

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -127,14 +127,32 @@ def filter_system_calls(never_to_be_signalled: tuple[int, ...]) -> tuple[str, ..
         for name in _DENIED:
             with suppress(OSError, ValueError):  # a call that this architecture or library does not know
                 rules.add_rule(pyseccomp.ERRNO(errno.EPERM), name)
-        for pid in never_to_be_signalled:
-            for name in ("kill", "tgkill", "tkill", "rt_sigqueueinfo"):
-                rules.add_rule(pyseccomp.ERRNO(errno.EPERM), name, pyseccomp.Arg(0, pyseccomp.EQ, pid & 0xFFFF_FFFF))
-                rules.add_rule(pyseccomp.ERRNO(errno.EPERM), name, pyseccomp.Arg(0, pyseccomp.EQ, pid & (2**64 - 1)))
+        _protect(rules, never_to_be_signalled)
         rules.load()
     except (OSError, ValueError) as error:
         return (f"seccomp ({error})",)
     return ()
+
+
+def filter_signals(never_to_be_signalled: tuple[int, ...]) -> None:
+    """Protect these processes too, beside all that :func:`filter_system_calls` does, where that worked."""
+    try:
+        import pyseccomp  # noqa: PLC0415 - as above
+    except (ImportError, RuntimeError, OSError):
+        return
+    with suppress(OSError, ValueError):
+        rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+        _protect(rules, never_to_be_signalled)
+        rules.load()
+
+
+def _protect(rules: Any, pids: tuple[int, ...]) -> None:
+    import pyseccomp  # noqa: PLC0415 - as above
+
+    for pid in pids:
+        for name in ("kill", "tgkill", "tkill", "rt_sigqueueinfo"):
+            rules.add_rule(pyseccomp.ERRNO(errno.EPERM), name, pyseccomp.Arg(0, pyseccomp.EQ, pid & 0xFFFF_FFFF))
+            rules.add_rule(pyseccomp.ERRNO(errno.EPERM), name, pyseccomp.Arg(0, pyseccomp.EQ, pid & (2**64 - 1)))
 
 
 def only_these_files(working: Path, readable: Iterator[Path]) -> tuple[str, ...]:

@@ -1,45 +1,29 @@
-"""The boxed process: opens containers for a worker, one message at a time, and can do nothing else.
+"""What a helper does: it opens containers for a worker, one message at a time.
 
-A worker starts one of these as its nursery, which loads what opening needs and forks helpers from that: they share its
-memory and are there within milliseconds. The nursery sees no mail. It dies with its worker, its helpers die with it,
-and what a dead helper leaves running it finds and kills.
-
-    python -m contentfilter.unpack.helper DESCRIPTOR
-
-What it is asked over the socket, in JSON (:mod:`contentfilter.unpack.wire`):
-``{"do": "fork", "settings": {...}}`` with a socket and a directory -> ``{"pid": N}``; ``{"do": "end", "pid": N}`` ->
-``{"ended": N}`` once it and all its offspring are gone. A helper gets ``{"do": "open", ...}`` with the contents and
-tells what it finds, to ``{"done": true}``; or ``{"do": "measure"}`` and tells ``{"measures": [...]}``.
+It gets ``{"do": "open", ...}`` with the contents and tells what it finds, in JSON (:mod:`contentfilter.unpack.wire`),
+to ``{"done": true}``; or ``{"do": "measure"}`` and tells ``{"measures": [...]}``.
 """
 
 from __future__ import annotations
 
-import encodings
 import gc
-import importlib
 import json
-import os
-import pkgutil
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-import contentfilter
-from contentfilter.printable import told
 from contentfilter.unpack import confine, naming, wire
 from contentfilter.unpack.budget import SECONDS, Budget, Meter
 from contentfilter.unpack.engine import Described, Engine, Look, Sign, Source, empty
-from contentfilter.unpack.measures import Measure, measures
+from contentfilter.unpack.forker import Work
+from contentfilter.unpack.measures import Measure
 from contentfilter.unpack.opener import Opener, OverBudgetError
 from contentfilter.unpack.store import Place, Store
 
-_NETWORK: Final = Path("/proc/self/ns/net")
 _SHOWN: Final = 200
 _MOST_READINGS: Final = 16
 _NAMES_AT_ONCE: Final = 16 * 1024
@@ -48,113 +32,17 @@ _NAG: Final = 0.25
 """Seconds after which the alarm rings again, in case somebody swallowed it."""
 
 
-def main(openers: Sequence[Opener], look: Look, descriptor: int) -> None:
-    """Be a nursery until the worker closes the socket."""
-    worker = os.getppid()
-    confine.close_descriptors_but({0, 1, 2, descriptor})
-    os.setsid()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # Whoever stops all of a service's processes at once means the worker, which needs us until it has finished.
-        signal.signal(number, signal.SIG_IGN)
-    confine.inherit_orphans()
-    _load_ahead()
-    before = _NETWORK.stat().st_ino
-    missing = confine.no_network()
-    own_network = _NETWORK.stat().st_ino != before
-    confine.leave_root()
-    confine.no_new_privileges()
-    confine.die_with_parent(worker)
-    missing += confine.filter_system_calls((-1, worker, os.getpid()))
-    missing += _landlock_there()
-    gc.collect()
-    gc.freeze()
-    # A worker that was killed meanwhile has nobody left who would want to know.
-    with socket.socket(fileno=descriptor) as channel, suppress(BrokenPipeError, ConnectionResetError):
-        wire.send(channel, {"ready": list(missing)})
-        _Nursery(channel, openers, look, own_network=own_network).run()
+def ours() -> Work:
+    """The work with everything that we can open."""
+    from contentfilter.unpack.openers import OPENERS  # noqa: PLC0415 - a test brings its own
+    from contentfilter.unpack.signs import look  # noqa: PLC0415
+
+    return work_with(OPENERS, look)
 
 
-def _load_ahead() -> None:
-    """Load what will be wanted: helpers share it, and nobody, who we may become, need not be able to read it."""
-    modules = ["landlock", "pyseccomp", "stringprep"]
-    if os.getuid() == 0:
-        modules += ["pikepdf", "oletools.olevba", "oletools.rtfobj", "msoffcrypto", "compressed_rtf", "tnefparse.mapi"]
-        modules += ["zstandard"]
-    modules += [f"encodings.{each.name}" for each in pkgutil.iter_modules(encodings.__path__)]
-    for module in modules:
-        with suppress(ImportError, RuntimeError, LookupError, OSError):
-            importlib.import_module(module)
-
-
-def _landlock_there() -> tuple[str, ...]:
-    """Whether a helper will be able to confine itself: tried out in a process that is given up."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.write(writer, "\n".join(confine.only_these_files(Path("/usr"), _program_files())).encode()[:500])
-        os._exit(0)
-    os.close(writer)
-    os.waitpid(pid, 0)
-    with open(reader, encoding="utf-8") as pipe:  # noqa: PTH123 - a descriptor
-        return tuple(pipe.read().splitlines())
-
-
-@dataclass(slots=True)
-class _Nursery:
-    channel: socket.socket
-    openers: Sequence[Opener]
-    look: Look
-    own_network: bool
-    helpers: set[int] = field(default_factory=set)
-
-    def run(self) -> None:
-        """Fork and bury until the worker is gone."""
-        while (packet := wire.receive(self.channel)) is not None:
-            values, descriptors = packet
-            try:
-                if values["do"] == "fork":
-                    wire.send(self.channel, {"pid": self._fork(values["settings"], *descriptors)})
-                else:
-                    self._end(values["pid"])
-                    wire.send(self.channel, {"ended": values["pid"]})
-            except OSError as error:
-                wire.send(self.channel, {"error": str(error)[:_SHOWN]})
-            finally:
-                wire.close_all(descriptors)
-
-    def _fork(self, settings: dict[str, int], job_socket: int, directory: int) -> int:
-        nursery = os.getpid()
-        pid = os.fork()
-        if pid:
-            self.helpers.add(pid)
-            return pid
-        status = 70
-        try:
-            confine.die_with_parent(nursery)
-            os.fchdir(directory)
-            confine.close_descriptors_but({0, 1, 2, job_socket})
-            confine.limit_resources(**settings)
-            confine.only_these_files(Path(), _program_files())
-            with socket.socket(fileno=job_socket) as channel:
-                _serve(channel, self.openers, self.look, lambda: measures(self.own_network, settings["memory"]))
-            status = 0
-        except BaseException as error:
-            print(f"a helper that opens containers failed: {told(error)}", file=sys.stderr)  # noqa: T201 - its log
-        finally:
-            os._exit(status)  # never return into the nursery's frames
-
-    def _end(self, pid: int) -> None:
-        """Kill a helper and all that it left behind."""
-        self.helpers.discard(pid)
-        confine.kill_children_but(self.helpers)
-
-
-def _program_files() -> Iterator[Path]:
-    """Where Python and what it imports lie."""
-    yield Path(contentfilter.__file__).parent
-    for entry in (sys.prefix, sys.base_prefix):
-        yield from (Path(entry, "lib"), Path(entry, "bin"))
-    yield from (Path(entry) for entry in sys.path if entry.endswith("-packages"))
+def work_with(openers: Sequence[Opener], look: Look) -> Work:
+    """The work with these."""
+    return lambda channel, measure: _serve(channel, openers, look, measure)
 
 
 def _serve(
@@ -281,15 +169,3 @@ def _portions(names: Sequence[str]) -> list[list[str]]:
         portions[-1].append(name)
         size += length
     return portions
-
-
-def start() -> None:
-    """What a worker starts as ``python -m contentfilter.unpack.helper DESCRIPTOR``."""
-    from contentfilter.unpack.openers import OPENERS  # noqa: PLC0415 - a test brings its own
-    from contentfilter.unpack.signs import look  # noqa: PLC0415
-
-    main(OPENERS, look, int(sys.argv[1]))
-
-
-if __name__ == "__main__":
-    start()

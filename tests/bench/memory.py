@@ -15,6 +15,7 @@ from tests.bench.profiles import profile
 from tests.bench.results import table
 from tests.bench.sides import OURS, Scanners, Side, staged
 from tests.bench.usage import family, memory_of, proportional_memory
+from tests.workers import is_nursery
 
 AT_ONCE: Final = (1, 2, 5, 10, 20)
 FEW, MANY = 1_000, 100_000
@@ -59,7 +60,10 @@ def endurance(directory: Path, quick: bool, tell: Callable[[str], None]) -> dict
         _small(side, directory, many - FEW)
         rate = (many - FEW) / (time.monotonic() - began)
         late = proportional_memory(side.roots)
-        detail = [{"pid": one.pid, "parent": one.parent, **memory_of(one.pid)} for one in family(side.roots)]
+        detail = [
+            {"pid": one.pid, "parent": one.parent, "nursery": is_nursery(one.pid), **memory_of(one.pid)}
+            for one in family(side.roots)
+        ]
     tell(f"{fresh / 1e6:.1f} MB at the start, {early / 1e6:.1f} after {FEW:,}, {late / 1e6:.1f} after {many:,}")
     rows = [[_role(each, detail), *(f"{each.get(kind, 0) / 1e6:.1f}" for kind in _KINDS)] for each in detail]
     summary = (
@@ -74,10 +78,11 @@ def endurance(directory: Path, quick: bool, tell: Callable[[str], None]) -> dict
 def _role(process: dict[str, int], processes: list[dict[str, int]]) -> str:
     """What a process of ours is for: who started it tells."""
     parents = {one["pid"]: one["parent"] for one in processes}
-    depth, pid = 0, process["parent"]
-    while pid in parents:
-        depth, pid = depth + 1, parents[pid]
-    return ("supervisor", "worker", "nursery of helpers", "helper")[min(depth, 3)]
+    if process["parent"] not in parents:
+        return "supervisor"
+    if parents[process["parent"]] in parents:
+        return "helper"
+    return "nursery of helpers" if process["nursery"] else "worker"
 
 
 def start(directory: Path, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from contentfilter.unpack import helper, wire
+from contentfilter.unpack import forker, helper, wire
 from contentfilter.unpack.opener import EncryptedError, Kind, NotThisError, Sink, UnpackError
 
 COMMAND = (sys.executable, __file__)
@@ -265,4 +265,4 @@ def look(file: BinaryIO, kind: Kind) -> Iterator[object]:
 
 
 if __name__ == "__main__":
-    helper.main((Toy(),), look, int(sys.argv[1]))  # type: ignore[arg-type] # an iterator of nothing fits
+    forker.main(lambda: helper.work_with((Toy(),), look), int(sys.argv[1]))  # type: ignore[arg-type] # an iterator of nothing fits

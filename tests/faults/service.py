@@ -26,6 +26,7 @@ from tests.faults.mail import MEMORY_THRESHOLD, Mail, policies
 from tests.faults.scanners import FakeClamd, FakeSpamd, Scanner
 from tests.faults.sender import Attempt, Delivery, connecting
 from tests.faults.world import in_quarantine
+from tests.workers import is_nursery
 
 PATIENCE = 60.0
 """Seconds for the daemon to be there again, and for a sender to be rid of its message."""
@@ -58,11 +59,11 @@ class Service:
 
     def worker(self) -> int:
         """Its process id, 0 if there is none at the moment."""
-        return next((pid for pid in children(self.filter.pid) if not is_zombie(pid)), 0)
+        return next((pid for pid in children(self.filter.pid) if not is_zombie(pid) and not is_nursery(pid)), 0)
 
     def nursery(self) -> int:
         """The process that helpers are forked from."""
-        return next(iter(children(self.worker())), 0)
+        return next((pid for pid in children(self.filter.pid) if is_nursery(pid)), 0)
 
     def helpers(self) -> list[int]:
         """The processes that open containers."""

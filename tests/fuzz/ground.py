@@ -15,6 +15,7 @@ from demo.neighbours.filter import Filter
 from tests.fakes.next_hop import FakeNextHop, Transaction
 from tests.fuzz.commands import LATER, REFUSED
 from tests.fuzz.line import Line
+from tests.workers import workers_of
 
 PATIENCE: Final = 20.0
 
@@ -119,7 +120,7 @@ class Ground:
 
 
 def _children(pid: int) -> list[int]:
-    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    return sorted(workers_of(pid))
 
 
 def _descriptors(pid: int) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from contentfilter.finding import Kind
 from contentfilter.unpack import wire
 from contentfilter.unpack.box import Box, BoxSettings
 from contentfilter.unpack.budget import Budget
+from contentfilter.unpack.keeper import Keeper
 from contentfilter.unpack.unpacked import Unpacked
 from contentfilter.verdict import Category
 from quarantine.index import Query
@@ -41,7 +42,7 @@ class Job:
 async def box(tmp_path: Path) -> AsyncIterator[Box]:
     tmp_path.chmod(0o755)
     box = Box(BoxSettings(tmp_path, helpers=1, command=COMMAND, budget=BUDGET))
-    await box.start()
+    await box.measures()  # so that there is a helper
     before = _descriptors()
     yield box
     after = _descriptors()
@@ -286,3 +287,77 @@ def test_a_nursery_whose_worker_is_gone_ends_without_a_word() -> None:
         command = [*COMMAND, str(theirs.fileno())]
         ended = subprocess.run(command, check=False, capture_output=True, pass_fds=[theirs.fileno()], timeout=60)
     assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+async def test_helpers_that_nobody_wants_end(box: Box) -> None:
+    box.settings = replace(box.settings, idle=0.01)
+    pid = int((await said(box, "pid"))[0])
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+    assert await said(box, "give after") == ["after"]
+
+
+async def test_a_nursery_that_died_costs_no_message_its_check(box: Box) -> None:
+    assert box._process is not None
+    box._process.kill()
+    box._process.wait()
+    assert await said(box, "give after") == ["after"]
+
+
+async def test_a_message_waits_where_the_nursery_dies_under_it(box: Box) -> None:
+    running = asyncio.create_task(run(box, "give x", "sleep 60"))
+    await asyncio.sleep(0.05)
+    assert box._process is not None
+    box._process.kill()
+    with pytest.raises(InspectorError, match="died"):
+        await running
+    assert await said(box, "give after") == ["after"]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)  # another process's doing, of which no event tells us
+
+
+async def test_several_boxes_behind_one_door(tmp_path: Path) -> None:
+    """As workers have it: each has its own helpers, and a nursery that dies is replaced for all."""
+    tmp_path.chmod(0o755)
+    keeper = Keeper(COMMAND)
+    keeper.keep()
+    one, other = (Box(BoxSettings(tmp_path, helpers=1, budget=BUDGET), keeper.door) for _ in range(2))
+    pids = [int((await said(box, "pid"))[0]) for box in (one, other)]
+    assert len(set(pids)) == 2
+    assert keeper._process is not None
+    for pid in (keeper._process.pid, os.getpid()):
+        assert await said(one, f"try signal {pid}") == ["signal: PermissionError"]
+    await one.close()
+    await until(lambda: not Path(f"/proc/{pids[0]}").exists())
+    assert await said(other, "pid") == [str(pids[1])]
+    assert keeper._process is not None
+    keeper._process.kill()
+    await until(lambda: not Path(f"/proc/{pids[1]}").exists())
+    waiting = asyncio.create_task(said(other, "give later"))
+    await asyncio.sleep(0.05)
+    keeper.keep()
+    keeper.due = 0.0
+    keeper.keep()
+    assert await waiting == ["later"]
+    assert await said(one, "give again") == ["again"]
+    await one.close()
+    await other.close()
+    keeper.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_helpers_of_a_worker_that_is_killed_end(tmp_path: Path) -> None:
+    """What it has open is closed by the kernel, and that is how the nursery knows."""
+    tmp_path.chmod(0o755)
+    keeper = Keeper(COMMAND)
+    keeper.keep()
+    box = Box(BoxSettings(tmp_path, helpers=1, budget=BUDGET), keeper.door)
+    pid = int((await said(box, "pid"))[0])
+    assert box._nursery is not None
+    box._nursery.close()
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+    await box.close()
+    keeper.close()

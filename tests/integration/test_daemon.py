@@ -26,6 +26,7 @@ from demo.neighbours.daemon import Daemon, free_port
 from demo.neighbours.filter import Filter
 from tests.fakes.next_hop import FakeNextHop, Hold
 from tests.journey import MESSAGE
+from tests.workers import workers_of
 
 NO_SCANNERS = {"clamav": {"enabled": False}, "spamassassin": {"enabled": False}, "workers": 2}
 PATIENCE = 30.0
@@ -66,7 +67,7 @@ def workers(service: Filter) -> set[int]:
     """The worker processes, from the supervisor's line that it is ready."""
     (line,) = [line for line in service.log_lines() if " ready: " in line][-1:]
     supervisor = int(line.split()[1])
-    return set(map(int, Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()))
+    return workers_of(supervisor)
 
 
 async def test_a_transaction_in_hand_is_finished_before_the_end(running: Filter, hop: FakeNextHop) -> None:
@@ -468,13 +469,13 @@ from contentfilter import cli, worker
 
 serve = worker.run
 
-def run(config, sockets, ready, board, place):
+def run(config, sockets, ready, board, place, **more):
     if config.hostname == "dies.example":
         raise RuntimeError("as a test")
     if config.hostname == "hangs.example":
         os.write(2, b"hanging" + bytes([10]))
         time.sleep(600)
-    serve(config, sockets, ready, board, place)
+    serve(config, sockets, ready, board, place, **more)
 
 worker.run = run
 sys.argv = ["contentfilter", "serve", "--config", sys.argv[1]]

@@ -15,6 +15,7 @@ from tests.door import PATIENCE, Client
 from tests.fakes.clamd import FakeClamd
 from tests.fakes.next_hop import FakeNextHop
 from tests.journey import NOTICE
+from tests.workers import workers_of
 
 INNOCENT = 8
 ROUNDS = 8
@@ -35,8 +36,8 @@ class Deadly(FakeClamd):
             while not self.killed and self.waiting < INNOCENT:
                 await asyncio.sleep(0.01)
             self.killed += 1
-            for worker in Path(f"/proc/{self.supervisor}/task/{self.supervisor}/children").read_text().split():
-                os.kill(int(worker), signal.SIGKILL)
+            for worker in workers_of(self.supervisor):
+                os.kill(worker, signal.SIGKILL)
         elif not self.killed and content.startswith(b"Subject:"):
             self.waiting += 1
             await asyncio.Event().wait()

@@ -18,6 +18,7 @@ from demo.neighbours.daemon import free_port
 from demo.neighbours.filter import Filter
 from tests.fakes.next_hop import FakeNextHop, Hang
 from tests.journey import MESSAGE
+from tests.workers import workers_of
 
 PATIENCE = 60.0
 CLIENTS = 8
@@ -101,7 +102,7 @@ class Hammer:
 
 
 def workers(service: Filter) -> set[int]:
-    return set(map(int, Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()))
+    return workers_of(service.pid)
 
 
 async def wait_for(condition: Callable[[], bool]) -> None:

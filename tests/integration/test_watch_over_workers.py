@@ -20,6 +20,7 @@ from contentfilter.guard import PLACES, Guard
 from demo.neighbours.daemon import Daemon
 from demo.neighbours.filter import Filter
 from tests.fakes.next_hop import FakeNextHop
+from tests.workers import workers_of
 
 PATIENCE = 30.0
 
@@ -295,10 +296,9 @@ async def test_a_real_worker_that_stands_still_is_replaced_and_one_that_has_noth
         }  # fmt: skip
         service = Filter(tmp_path, next_hop_port=int(hop.address.rpartition(":")[2]), settings=settings)
         with service:
-            children = Path(f"/proc/{service.pid}/task/{service.pid}/children")
 
             def workers() -> set[int]:
-                return set(map(int, children.read_text().split()))
+                return workers_of(service.pid)
 
             wait_for(lambda: any(" ready: " in line for line in service.log_lines()))
             still, idle = sorted(workers())

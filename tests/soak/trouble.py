@@ -10,11 +10,11 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from demo.neighbours.clamd import Clamd
 from demo.neighbours.daemon import StartError
 from demo.neighbours.filter import Filter
+from tests.workers import workers_of
 
 
 class Trouble:
@@ -49,11 +49,11 @@ class Trouble:
 
     async def _kill(self) -> None:
         supervisor = self._service.pid
-        children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+        children = sorted(workers_of(supervisor))
         if children:
             with contextlib.suppress(ProcessLookupError):
                 self.kills.append(time.time())
-                os.kill(int(self._chance.choice(children)), signal.SIGKILL)
+                os.kill(self._chance.choice(children), signal.SIGKILL)
                 self.counts["workers killed"] += 1
 
     async def _reload(self) -> None:

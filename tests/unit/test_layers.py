@@ -33,7 +33,7 @@ contentfilter.copies contentfilter.refused
 contentfilter.identity contentfilter.ledger contentfilter.turns contentfilter.retries
 contentfilter.handled contentfilter.history contentfilter.history_expiry
 contentfilter.judging contentfilter.pipeline
-contentfilter.systemd contentfilter.account contentfilter.sockets contentfilter.slot
+contentfilter.allocator contentfilter.systemd contentfilter.account contentfilter.sockets contentfilter.slot
 contentfilter.guard contentfilter.daemon contentfilter.worker
 contentfilter.diagnosis contentfilter.policy_doctor contentfilter.doctor
 contentfilter.dump contentfilter.presentation

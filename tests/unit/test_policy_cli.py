@@ -846,7 +846,11 @@ def test_check_by_somebody_who_may_not_look_into_the_database_is_no_deferral(
     run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("contentfilter.maillog.set_up", lambda *_: None)
-    for module in ("worker", "presentation"):  # while we may still read Python's files, wherever they are
+    for module in (
+        "worker",
+        "presentation",
+        "inspectors.spamd",
+    ):  # while we may still read Python's files, wherever they are
         importlib.import_module(f"contentfilter.{module}")
     with open_place() as place:
         (place / "state").mkdir()
