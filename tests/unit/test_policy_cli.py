@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -943,7 +944,7 @@ def test_the_tab_key_works_in_a_real_bash(config: Path, database: PolicyDatabase
 
 def test_every_command_has_help_and_the_common_options() -> None:
     for group in ("policy", "lists"):
-        for name, command in cli.commands[group].commands.items():  # type: ignore[attr-defined]
+        for name, command in cli.get_command(click.Context(cli), group).commands.items():  # type: ignore[attr-defined]
             shown = CliRunner().invoke(cli, [group, name, "--help"]).output
             assert "--json" in shown
             assert name == "keys" or "--config" in shown

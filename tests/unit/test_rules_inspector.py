@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -62,13 +61,13 @@ async def test_a_large_message_is_matched_in_a_thread_with_the_same_result(
     at_once = await findings(RAW)
     monkeypatch.setattr(module, limit, 0)
     threads: list[object] = []
-    to_thread = asyncio.to_thread
+    in_thread = module.in_thread
 
     async def watched(work: Callable[[], Any]) -> Any:
         threads.append(work)
-        return await to_thread(work)
+        return await in_thread(work)
 
-    monkeypatch.setattr(asyncio, "to_thread", watched)
+    monkeypatch.setattr(module, "in_thread", watched)
     assert await findings(RAW) == at_once
     assert len(threads) == 1
 
