@@ -35,6 +35,11 @@ def must_wait(verdicts: Iterable[Verdict]) -> bool:
     return any(verdict.action is Action.DEFER for verdict in verdicts)
 
 
+def all_wait(verdicts: Iterable[Verdict]) -> bool:
+    """Whether nobody is to be served now."""
+    return all(verdict.action is Action.DEFER for verdict in verdicts)
+
+
 def single_reply(outcomes: Sequence[Outcome], earlier: Sequence[Reply] = ()) -> tuple[Reply, tuple[Outcome, ...]]:
     """The one reply of an SMTP transaction, and the recipients whom we must then report as failed ourselves.
 

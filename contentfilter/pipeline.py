@@ -33,7 +33,7 @@ from contentfilter.message import Message
 from contentfilter.mime import Tree
 from contentfilter.notice import notices
 from contentfilter.notifier import Notifier
-from contentfilter.outcome import Outcome, as_told, must_wait, single_reply
+from contentfilter.outcome import Outcome, all_wait, as_told, must_wait, single_reply
 from contentfilter.policy.lookup import Policies
 from contentfilter.refused import Refused
 from contentfilter.reply import Reply
@@ -196,7 +196,7 @@ class Pipeline:
     async def _carry_out(self, case: Case, attempt: Attempt, replies: list[Reply | None]) -> None:
         """Keep, group, send. Puts in the reply of each recipient as it is known."""
         plan = _Splitting(self._memory, attempt, case.envelope.protocol)
-        if must_wait(case.verdicts) and not await plan.may_split():
+        if must_wait(case.verdicts) and (all_wait(case.verdicts) or not await plan.may_split()):
             replies[:] = [_own_deferral(verdict) or reply.MIXED_DEFERRAL for verdict in case.verdicts]
             return
         failed = await self._copies.keep_withheld(case)  # 6
@@ -217,7 +217,7 @@ class Pipeline:
             answers = await self._send(case, copy, members, served, deadline)
             for index, answer in zip(members, answers, strict=True):
                 replies[index] = answer
-        if not _some_wait(replies) or await plan.may_split():
+        if any(copy.bcc for copy in groups) and (not _some_wait(replies) or await plan.may_split()):
             await self._add(case, plan.attempt, groups, replies, deadline)
 
     async def _add(

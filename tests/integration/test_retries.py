@@ -70,6 +70,15 @@ def _reported(way: Journey) -> set[str]:
     return got
 
 
+@pytest.mark.parametrize("rcpts", ["defer", "defer defer", "later", "later later", "pass", "pass reject discard"])
+async def test_what_needs_no_ledger_writes_none(tmp_path: Path, rcpts: str) -> None:
+    for door in ("smtp", "lmtp"):
+        (tmp_path / door).mkdir()
+        async with journey(tmp_path / door) as way:
+            await send(way, door, *rcpts.split())
+            assert not way.ledger.path.exists()
+
+
 async def test_who_is_deferred_by_policy_does_not_hold_up_the_others(tmp_path: Path) -> None:
     async with journey(tmp_path) as way:
         for _ in range(3):
