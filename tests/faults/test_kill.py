@@ -135,6 +135,10 @@ async def run(cell: Kill) -> tuple[Delivery, list[Finding]]:
     async with service() as place:
         unpacking = cell.point == "unpacking"
         delivery = Delivery(mail_for(cell.mix, large=cell.large, container=unpacking), cell.lmtp)
+        if unpacking or cell.victim == "helper":
+            # Helpers are forked when they are wanted, and stay for a while.
+            await place.retry(Delivery(mail_for(MIX["one"], container=True), cell.lmtp))
+            place.clamd.asked = 0
         if cell.point == "quarantine files":
             # So that there is a quarantine whose index can be locked.
             await place.retry(Delivery(mail_for(MIX["discard"]), cell.lmtp))

@@ -168,7 +168,7 @@ def test_a_worker_that_ends_unasked_is_replaced_and_what_it_had_in_work_reported
     assert service.blamed() == [(["a message", "another"], how)]
     log = service.log.read_text()
     # What failed in the report is in the log, and the supervisor lives.
-    assert "ValueError: as a test" in log
+    assert "ValueError" in log
     assert (f"worker {ended[1]} has given no sign of life for" in log) == how.startswith("no sign")
     if kind == "hangs":
         assert "Fatal Python error: Aborted" in log
