@@ -76,9 +76,13 @@ class PolicyError(FilterError):
 
 
 class LedgerError(FilterError):
-    """The ledger could not be read or written."""
+    """The ledger could not be read or written. unsure: it may have been, for the error came with the commit."""
 
     reply = reply.STORAGE_FAILED
+
+    def __init__(self, message: str, *, unsure: bool = False) -> None:
+        super().__init__(message)
+        self.unsure = unsure
 
 
 class ConfigError(Exception):

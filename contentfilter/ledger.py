@@ -215,6 +215,7 @@ class Ledger:
 
     def _write(self, write: Callable[[sqlite3.Connection], object]) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
+            committing = False
             try:
                 with self._writing.use(create=True) as connection:
                     connection.execute("BEGIN IMMEDIATE")
@@ -224,15 +225,13 @@ class Ledger:
                     except BaseException:
                         connection.execute("ROLLBACK")
                         raise
+                    committing = True
                     connection.execute("COMMIT")
-            except sqlite3.OperationalError as error:
-                raise LedgerError(f"{self.path} cannot be written: {error}") from error
-            except sqlite3.DatabaseError as error:
-                if attempt == _ATTEMPTS:
-                    raise LedgerError(f"{self.path} cannot be written: {error}") from error
+            except (sqlite3.Error, OSError) as error:
+                damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+                if not damaged or attempt == _ATTEMPTS:
+                    raise LedgerError(f"{self.path} cannot be written: {error}", unsure=committing) from error
                 self._set_aside(error)
-            except OSError as error:
-                raise LedgerError(f"{self.path} cannot be written: {error}") from error
             else:
                 return
 

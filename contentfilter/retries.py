@@ -146,7 +146,8 @@ class Retries:
             await asyncio.to_thread(self._ledger.remember, attempt.identity, replies, additions)
         except LedgerError as error:
             maillog.not_remembered(attempt.envelope, error)
-            return False
+            # Who may be answered from the ledger has to find his copy: twice rather than lost.
+            return error.unsure and bool(replies)
         return True
 
     async def complete(self, mail_id: str, attempt: Attempt) -> None:

@@ -276,6 +276,25 @@ async def test_a_ledger_that_fails_at_the_last_moment_brings_the_copy_back(
         assert way.kept() == set()
 
 
+async def test_a_ledger_that_may_have_been_written_leaves_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer would be 250 at the next attempt, for a message that is nowhere."""
+    async with journey(tmp_path, FIRST_LATER) as way:
+        remember = way.ledger.remember
+
+        def unsure(identity: Any, replies: Any, additions: Sequence[str] = ()) -> None:
+            remember(identity, replies, additions)
+            raise LedgerError("disk I/O error", unsure=True)
+
+        monkeypatch.setattr(way.ledger, "remember", unsure)
+        assert await send(way, "smtp", "discard", "later") == "451"
+        assert way.kept() == {"discard"}
+        assert await send(way, "smtp", "discard", "later") == "250"
+        assert way.kept() == {"discard"}
+        assert way.delivered() == {"later"}
+
+
 # What did harm.
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -212,3 +214,37 @@ def test_the_identity_is_that_of_message_sender_and_queue_id() -> None:
     claims = {one.claim_of(address) for one in (ONE, *OTHERS) for address in ("a@b", "a@c", "")}
     assert len(claims) == 3 * len(names)
     assert all(0 <= claim < 1 << 62 for claim in claims)
+
+
+class FailsAt:
+    """A connection that fails at a statement, which has been carried out all the same."""
+
+    def __init__(self, connection: sqlite3.Connection, statement: str) -> None:
+        self.connection, self.statement = connection, statement
+
+    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        done = self.connection.execute(statement, *values)
+        if statement == self.statement:
+            raise sqlite3.OperationalError("disk I/O error")
+        return done
+
+    def executemany(self, statement: str, values: object) -> sqlite3.Cursor:
+        return self.connection.executemany(statement, values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("statement", "unsure"), [("BEGIN IMMEDIATE", False), ("COMMIT", True)])
+def test_an_error_at_the_commit_does_not_say_whether_it_took_place(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, statement: str, unsure: bool
+) -> None:
+    use = ledger._writing.use
+
+    @contextlib.contextmanager
+    def failing(**options: bool) -> Iterator[FailsAt]:
+        with use(**options) as connection:
+            yield FailsAt(connection, statement)
+
+    monkeypatch.setattr(ledger._writing, "use", failing)
+    with pytest.raises(LedgerError) as caught:
+        ledger.remember(ONE, {"c@x.example": OK})
+    assert caught.value.unsure is unsure
+    assert bool(ledger.known(ONE).settled) is unsure
