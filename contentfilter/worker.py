@@ -20,7 +20,7 @@ from contentfilter import allocator, ledger, turns
 from contentfilter import config as configuration
 from contentfilter.board import Board, Place
 from contentfilter.config import Config, ownership
-from contentfilter.config.tree import ClamAV, Combine, Rspamd, SpamAssassin
+from contentfilter.config.scanners import ClamAV, Combine, Rspamd, SpamAssassin
 from contentfilter.domains import LocalDomains
 from contentfilter.errors import ConfigError, InspectorError, PolicyError
 from contentfilter.history import DIRECTORY, History
