@@ -38,7 +38,14 @@ async def deliver(door: Door) -> list[str]:
     """What a client that is not slow hears of its message."""
     async with await door.greeted() as client:
         await begin(client)
-        return await client.replies(2)
+        answers = await client.replies(2)
+        await given_back(client)
+        return answers
+
+
+async def given_back(client: Client) -> None:
+    """Wait until nothing is held for the message that was answered: the next command is read when it is closed."""
+    assert await client.say("NOOP") == [OK]
 
 
 async def until(slots: Capacity, waiting: int) -> None:
@@ -236,6 +243,7 @@ async def test_a_full_spool_refuses_data_and_what_grows_beyond_it(tmp_path: Path
         assert await early.say("RSET") == [OK]
         await begin(growing)
         assert await growing.replies(2) == [OK] * 2
+        await given_back(growing)
         assert slots.holdings.spooled == 0
     assert gate.outcome == ["finished 1000", "finished 6"]
 
@@ -261,6 +269,7 @@ async def test_when_memory_is_taken_even_a_small_message_goes_to_its_file(tmp_pa
                 assert (slots.holdings.memory, slots.holdings.spooled) == (992, 22)
                 gate.opened.set()
                 assert await second.replies(2) == [OK] * 2
+                await given_back(second)
             assert await first.replies(2) == [OK] * 2
         assert await deliver(door) == [OK] * 2
         assert (slots.holdings.memory, slots.holdings.spooled) == (0, 0)
