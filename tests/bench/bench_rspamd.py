@@ -21,7 +21,7 @@ from demo.neighbours.rspamd import Rspamd
 from demo.neighbours.spamd import Spamd
 from tests.bench.driver import Plan, drive, saved
 from tests.bench.profiles import profile
-from tests.bench.sides import SPAMD_CHILDREN, _BusySpamd, _pid, next_hop
+from tests.bench.sides import SPAMD_CHILDREN, BusySpamd, _pid, next_hop
 from tests.bench.usage import cpu_seconds, proportional_memory
 
 SECONDS: Final = 8.0
@@ -92,7 +92,7 @@ def _sides(directory: Path) -> Iterator[list[_Side]]:
     for name in ("spamd", "rspamd"):
         (directory / name).mkdir()
     with contextlib.ExitStack() as stack:
-        spamd: Spamd = stack.enter_context(_BusySpamd(directory / "spamd", options="use_bayes 0"))
+        spamd: Spamd = stack.enter_context(BusySpamd(directory / "spamd"))
         rspamd: Rspamd = stack.enter_context(_BusyRspamd(directory / "rspamd"))
         sink, _ = stack.enter_context(next_hop(directory))
         asked: Mapping[str, Mapping[str, Any]] = {

@@ -1,31 +1,47 @@
-"""How many processes suit each filter: the figures behind the numbers that the comparison uses."""
+"""How many processes suit each side: the figures behind the numbers that the comparison uses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from tests.bench.comparison import Comparison, Effort
 from tests.bench.profiles import profile
-from tests.bench.sides import OURS, THEIRS, Numbers, Scanners, staged
+from tests.bench.sides import OURS, SPAMD, THEIRS, Numbers, Scanners, staged
 
-WORKERS: Final = (1, 2, 3, 4)
-CHILDREN: Final = (2, 3, 4, 6, 8)
 PROFILES: Final = ("text", "document")
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Whose processes are varied, of which sides with which scanners. what: a field of Numbers."""
+
+    scanners: Scanners
+    sides: tuple[str, ...]
+    what: str
+    numbers: tuple[int, ...]
+
+
+TRIALS: Final = (
+    Trial(Scanners.CLAMD, (OURS,), "workers", (1, 2, 3, 4)),
+    Trial(Scanners.CLAMD, (THEIRS,), "children", (2, 3, 4, 6, 8)),
+    Trial(Scanners.BOTH, (OURS, SPAMD), "spamd", (2, 3, 4, 6)),
+    Trial(Scanners.BOTH, (THEIRS,), "children", (2, 3, 4, 6)),
+)
+
+
 def tuned(directory: Path, effort: Effort, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Throughput with ClamAV by side, number of processes and profile."""
+    """Throughput and memory by side, number of processes and profile."""
     effort = replace(effort, steady=(1.0, 1.0))
     tried = []
-    for side, numbers in ((OURS, WORKERS), (THEIRS, CHILDREN)):
-        for number in numbers:
-            counts = Numbers(workers=number) if side == OURS else Numbers(children=number)
-            with staged(Scanners.CLAMD, directory / f"{side}-{number}", (side,), numbers=counts) as stage:
+    for count, trial in enumerate(TRIALS):
+        for number in trial.numbers:
+            counts = Numbers(**{trial.what: number})
+            with staged(trial.scanners, directory / f"{count}-{number}", trial.sides, numbers=counts) as stage:
                 for name in PROFILES if stage.sides else ():
-                    [one] = Comparison(stage, Scanners.CLAMD, directory, effort).measure(profile(name), tell)
-                    values = {"side": side, "processes": number, "profile": name, "rate": one.rate}
-                    tried.append(values | {"memory": one.memory})
+                    for one in Comparison(stage, trial.scanners, directory, effort).measure(profile(name), tell):
+                        values = {"scanners": one.scanners, "side": one.side, "what": trial.what, "processes": number}
+                        tried.append(values | {"profile": name, "rate": one.rate, "memory": one.memory_with_spamd})
     return tried
