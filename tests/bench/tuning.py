@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench.comparison import Comparison, Effort
+from tests.bench.comparison import Comparison, Effort, Figures
 from tests.bench.profiles import profile
 from tests.bench.sides import OURS, SPAMD, THEIRS, Numbers, Scanners, staged
 
@@ -33,15 +35,41 @@ TRIALS: Final = (
 
 
 def tuned(directory: Path, effort: Effort, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Throughput and memory by side, number of processes and profile."""
-    effort = replace(effort, steady=(1.0, 1.0))
+    """Throughput and memory by side, number of processes and profile; all numbers of a trial in turns."""
     tried = []
-    for count, trial in enumerate(TRIALS):
-        for number in trial.numbers:
-            counts = Numbers(**{trial.what: number})
-            with staged(trial.scanners, directory / f"{count}-{number}", trial.sides, numbers=counts) as stage:
-                for name in PROFILES if stage.sides else ():
-                    for one in Comparison(stage, trial.scanners, directory, effort).measure(profile(name), tell):
-                        values = {"scanners": one.scanners, "side": one.side, "what": trial.what, "processes": number}
-                        tried.append(values | {"profile": name, "rate": one.rate, "memory": one.memory_with_spamd})
+    for trial in TRIALS:
+        with contextlib.ExitStack() as stack:
+            measures = {}
+            for number in trial.numbers:
+                name = f"{trial.scanners.name}-{trial.what}-{number}"
+                counts = Numbers(**{trial.what: number})
+                stage = stack.enter_context(staged(trial.scanners, directory / name, trial.sides, numbers=counts))
+                once = replace(effort, rounds=1, steady=(0.5, 0.5))
+                measures[number] = Comparison(stage, trial.scanners, directory, once)
+            for name in PROFILES:
+                rounds = [
+                    (number, one)
+                    for _ in range(effort.rounds)
+                    for number, comparison in measures.items()
+                    for one in comparison.measure(profile(name), tell)
+                ]
+                tried += _medians(trial, name, rounds)
     return tried
+
+
+def _medians(trial: Trial, profile_name: str, rounds: Sequence[tuple[int, Figures]]) -> list[dict[str, Any]]:
+    by: dict[tuple[str, int], list[Figures]] = {}
+    for number, one in rounds:
+        by.setdefault((one.side, number), []).append(one)
+    return [
+        {
+            "scanners": trial.scanners.value,
+            "side": side,
+            "what": trial.what,
+            "processes": number,
+            "profile": profile_name,
+            "rate": statistics.median(one.rate for one in figures),
+            "memory": statistics.median(one.memory_with_spamd for one in figures),
+        }
+        for (side, number), figures in by.items()
+    ]
