@@ -70,10 +70,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _tuning_table(tried: Sequence[dict[str, Any]]) -> str:
     """A line for each number and profile."""
-    header = ["", "of", "processes", "profile", "throughput", "memory (PSS)"]
+    header = ["", "of", "processes", "profile", "throughput", "processor time with scanners", "memory (PSS)"]
     rows = []
     for one in tried:
-        figures = [one["profile"], f"{one['rate']:.1f}/s", f"{one['memory'] / 1e6:.0f} MB"]
+        figures = [one["profile"], f"{one['rate']:.1f}/s", f"{one['cpu']:.1f} ms", f"{one['memory'] / 1e6:.0f} MB"]
         rows.append([f"{one['side']}, {one['scanners']}", one["what"], f"{one['processes']}", *figures])
     return table(header, rows)
 

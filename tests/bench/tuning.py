@@ -35,7 +35,7 @@ TRIALS: Final = (
 
 
 def tuned(directory: Path, effort: Effort, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Throughput and memory by side, number of processes and profile; all numbers of a trial in turns."""
+    """Throughput, processor time and memory by side, number and profile; all numbers of a trial in turns."""
     tried = []
     for trial in TRIALS:
         with contextlib.ExitStack() as stack:
@@ -69,6 +69,7 @@ def _medians(trial: Trial, profile_name: str, rounds: Sequence[tuple[int, Figure
             "processes": number,
             "profile": profile_name,
             "rate": statistics.median(one.rate for one in figures),
+            "cpu": statistics.median(one.cpu + one.scanners_cpu for one in figures),
             "memory": statistics.median(one.memory_with_spamd for one in figures),
         }
         for (side, number), figures in by.items()
