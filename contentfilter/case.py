@@ -71,7 +71,9 @@ class Case:
             if verdict.action is not Action.PASS or replies[index] is not None:
                 continue
             if id(verdict) not in of_verdict:
-                marking = replace(verdict.marking, quarantine_id=self.mail_id if verdict.quarantine else None)
+                marking = verdict.marking
+                if verdict.quarantine:
+                    marking = replace(marking, quarantine_id=self.mail_id)
                 copy = Copy(marking, verdict.route.next_hop, verdict.route.bcc)
                 of_verdict[id(verdict)] = groups.setdefault(copy, [])
             of_verdict[id(verdict)].append(index)

@@ -251,3 +251,6 @@ def set_up(destination: str, level: str, syslog_address: str = "/dev/log") -> No
     others.setFormatter(_Harmless("%(levelname).1s %(process)d %(name)s: %(message)s"))
     logging.lastResort = others
     logging.raiseExceptions = False
+    # Nothing of this is in our lines, and to find it out takes as long as to write them.
+    logging.logThreads = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001 - as Python's documentation has it

@@ -8,9 +8,10 @@ anything was out of step is never used again. Retrying, pooling and transactions
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import re
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
 from typing import cast
 
 from aiosmtplib import SMTPResponse, SMTPResponseException
@@ -69,7 +70,7 @@ class Connection:
         return connection
 
     async def _greet(self, hostname: str) -> None:
-        async with _guarded("greeting", self._command_timeout):
+        async with _Guard("greeting", self._command_timeout):
             _welcome("greeting", await self._protocol.read_response())
         response = await self._exchange(f"EHLO {hostname}".encode("ascii", "replace"))
         _welcome("EHLO", response)
@@ -92,7 +93,7 @@ class Connection:
     async def _exchange(self, line: bytes) -> SMTPResponse:
         verb = _verb(line)
         self._require_step(verb)
-        async with _guarded(verb, self._command_timeout):
+        async with _Guard(verb, self._command_timeout):
             return await self._protocol.execute_command(line)
 
     async def commands(self, lines: Sequence[bytes], heard: Callable[[int, Reply], None]) -> None:
@@ -102,12 +103,13 @@ class Connection:
         """
         self._require_step("pipelined commands")
         stage = _verb(lines[0])
-        async with _guarded(stage, self._command_timeout) as limit:
+        async with _Guard(stage, self._command_timeout) as guard:
             self._protocol.begin(lines)
             try:
                 for number, line in enumerate(lines):
                     while (response := self._protocol.next_response()) is None:
-                        limit.reschedule(asyncio.get_running_loop().time() + self._command_timeout)
+                        if number:
+                            guard.begin(stage)
                         await self._protocol.arrival()
                     heard(number, _checked(line, response))
             finally:
@@ -120,9 +122,9 @@ class Connection:
         take half a message for a whole one.
         """
         self._require_step("message")
-        async with _guarded("message", self._data_timeout):
+        async with _Guard("message", self._data_timeout) as guard:
             complete = await self._protocol.write_content(content)
-        async with _guarded("final dot", self._data_timeout):
+            guard.begin("final dot")
             response = await self._protocol.read_response()
         answer = _checked(b"final dot", response)
         if complete:
@@ -329,18 +331,40 @@ def host_and_port(address: str) -> tuple[str, int]:
     return endpoint.host, endpoint.port
 
 
-@contextlib.asynccontextmanager
-async def _guarded(stage: str, seconds: float) -> AsyncIterator[asyncio.Timeout]:
-    """Translate what aiosmtplib and the transport raise, and wait no longer than this."""
-    try:
-        async with asyncio.timeout(seconds) as limit:
-            yield limit
-    except TimeoutError as error:
-        raise NextHopTimeoutError(f"{stage}: nothing within {seconds:g} s") from error
-    except SMTPResponseException as error:
-        raise NextHopError(f"{stage}: {peer_reply(0, error.message).text}", reply.NEXT_HOP_CONFUSED) from error
-    except OSError as error:
-        raise NextHopError(f"{stage}: {error}", reply.NEXT_HOP_LOST) from error
+class _Guard:
+    """Held around a dialog: how far it is, and how many seconds each stage of it may take.
+
+    Translates what aiosmtplib and the transport raise.
+    """
+
+    def __init__(self, stage: str, seconds: float) -> None:
+        self._stage = stage
+        self._seconds = seconds
+        self._limit = asyncio.timeout(seconds)
+
+    def begin(self, stage: str) -> None:
+        """The next stage, which has as much time as the one before."""
+        self._stage = stage
+        self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+    async def __aenter__(self) -> _Guard:
+        await self._limit.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            error = late
+        if isinstance(error, TimeoutError):
+            raise NextHopTimeoutError(f"{self._stage}: nothing within {self._seconds:g} s") from error
+        if isinstance(error, SMTPResponseException):
+            said = peer_reply(0, error.message).text
+            raise NextHopError(f"{self._stage}: {said}", reply.NEXT_HOP_CONFUSED) from error
+        if isinstance(error, OSError):
+            raise NextHopError(f"{self._stage}: {error}", reply.NEXT_HOP_LOST) from error
 
 
 def _verb(line: bytes) -> str:
@@ -365,6 +389,7 @@ def _checked(line: bytes, response: SMTPResponse) -> Reply:
     return said
 
 
+@functools.lru_cache(maxsize=64)
 def peer_reply(code: int, text: str) -> Reply:
     """What a peer said, fit to be said again: printable ASCII, a few lines, not endless."""
     ascii_text = text.encode("ascii", "backslashreplace").decode("ascii")

@@ -75,8 +75,8 @@ class Subject:
     """What is inspected. spam_users: by whose preferences to score, "" for the configured user.
 
     opened: what came out of the containers among the tree's leaves; banned_rules: the sets of banned rules to judge by,
-    once for each way in which recipients combine them. pause: what an inspector waits for in `with pause()`, its turn
-    among other messages, does not count towards the time that it may take.
+    once for each way in which recipients combine them. pause: what a remote inspector waits for in `with pause()`, its
+    turn among other messages, does not count towards the time that it may take.
     """
 
     mail_id: str

@@ -138,13 +138,14 @@ def _items(subject: Subject, *, all_digests: bool) -> Iterator[Item]:
     message = subject.message
     contents = [each for each in subject.contents if each.size >= _SMALLEST]
     # Only contents of equal size can be equal: where nothing is kept the others, large ones above all, need no digest.
-    sizes = Counter((len(message), *(each.size for each in contents)))
-    whole = bytes.fromhex(message.digest) if all_digests or sizes[len(message)] > 1 else b""
+    sizes = [len(message), *(each.size for each in contents)]
+    alike = set(sizes) if all_digests else {size for size, number in Counter(sizes).items() if number > 1}
+    whole = bytes.fromhex(message.digest) if len(message) in alike else b""
     yield Item("", len(message), lambda: message.buffer, message.descriptor, whole)
     seen = {whole}
     for each in contents:
         digest = b""
-        if all_digests or sizes[each.size] > 1:
+        if each.size in alike:
             digest = _digest(each)
             if digest in seen:
                 continue

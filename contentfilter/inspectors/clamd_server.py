@@ -145,8 +145,7 @@ class ClamdServer:
         Raises InspectorError unless all is known now. NotInspectedError: clamd answered that it cannot scan something.
         """
         with failures_of(self.label):
-            async with asyncio.timeout(self._timeout):
-                version = await self._database()
+            version = await self._database()
             unknown = self._not_cached(items, results)
             if not any(item.size >= LARGE for item in unknown):
                 return await self._converse(version, unknown, results)
@@ -166,7 +165,7 @@ class ClamdServer:
     async def _database(self) -> str:
         """The version of clamd's database, "" if it does not tell. Raises InspectorError if it does not answer."""
         if self._cache is not None and self._clock() >= self._version_until:
-            async with self._asking_version:
+            async with asyncio.timeout(self._timeout), self._asking_version:
                 if self._clock() >= self._version_until:  # nobody has asked while we waited
                     try:
                         self._version = await self.version()

@@ -6,6 +6,7 @@ XFORWARD. It knows no sockets and no clock; :mod:`contentfilter.intake.smtp` car
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from enum import Enum
 
@@ -47,6 +48,7 @@ _HELLOS = {"HELO": Protocol.SMTP, "EHLO": Protocol.ESMTP, "LHLO": Protocol.LMTP}
 _WITHOUT_ARGUMENT = frozenset({"DATA", "RSET", "QUIT"})
 _NOT_IMPLEMENTED = frozenset({"EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML", "STARTTLS", "AUTH", "BDAT"})
 _MAX_HOST_NAME = 255
+_NOBODY = Client()
 # Answers that depend on nothing.
 _STANDING = {
     "DATA": reply.START_DATA,
@@ -65,7 +67,7 @@ class Dialog:
         self._listener = listener
         self._peer = Peer(addr=peer_address)
         self._protocol: Protocol | None = None
-        self._client = Client()
+        self._client = _NOBODY
         self._sender: Sender | None = None
         self._put_off = False
         self._recipients: list[Recipient] = []
@@ -91,7 +93,7 @@ class Dialog:
 
     def greeting(self) -> Reply:
         """What we say first."""
-        return reply.GREETING.saying(f"{self._settings.hostname} ESMTP {reply.GREETING.text}")
+        return _greeting(self._settings.hostname)
 
     def answer(self, line: bytes) -> Reply:
         """The reply to a command line, given without its CRLF.
@@ -139,12 +141,9 @@ class Dialog:
             return reply.HELLO_MISMATCH
         self.end_transaction()
         self._protocol = protocol
-        self._peer = replace(self._peer, helo=name[:_MAX_HOST_NAME])
-        lines = [self._settings.hostname]
-        if protocol is not Protocol.SMTP:
-            lines += (line.format(size=self._settings.max_message_size) for line in _EXTENSIONS)
-            lines.append(" ".join(("XFORWARD", *ATTRIBUTES)))
-        return reply.HELLO.saying("\n".join(lines))
+        self._peer = Peer(self._peer.addr, name[:_MAX_HOST_NAME])
+        extended = protocol is not Protocol.SMTP
+        return _offer(self._settings.hostname, self._settings.max_message_size if extended else None)
 
     def _xforward(self, argument: bytes) -> Reply:
         """Several commands add up: Postfix splits what does not fit into one line."""
@@ -205,4 +204,19 @@ class Dialog:
         self._sender = None
         self._put_off = False
         self._recipients = []
-        self._client = Client()
+        self._client = _NOBODY
+
+
+@functools.lru_cache(maxsize=8)
+def _greeting(hostname: str) -> Reply:
+    return reply.GREETING.saying(f"{hostname} ESMTP {reply.GREETING.text}")
+
+
+@functools.lru_cache(maxsize=8)
+def _offer(hostname: str, size: int | None) -> Reply:
+    """What EHLO and LHLO are told of; for HELO, which has no size to be told, only who we are."""
+    lines = [hostname]
+    if size is not None:
+        lines += (line.format(size=size) for line in _EXTENSIONS)
+        lines.append(" ".join(("XFORWARD", *ATTRIBUTES)))
+    return reply.HELLO.saying("\n".join(lines))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import ipaddress
 import logging
 import socket
@@ -18,6 +19,7 @@ from contentfilter.intake.capacity import Capacity
 from contentfilter.intake.fullness import Fullness
 from contentfilter.intake.settings import IntakeSettings, Network
 from contentfilter.intake.smtp import LINGER, Connection, Service
+from contentfilter.intake.wire import Wire
 from contentfilter.reply import Reply
 
 log = logging.getLogger("contentfilter.intake")
@@ -38,6 +40,8 @@ class Listener:
         self._service = service
         self._capacity = capacity or Capacity()
         self._settings = settings
+        # Nearly every connection comes from the same few hosts.
+        self._is_allowed = functools.lru_cache(maxsize=1024)(functools.partial(is_allowed, allow=settings.allow))
         self._connections: set[Connection] = set()
         self._arrivals: set[asyncio.Task[None]] = set()
         self._sockets: dict[socket.socket, str] = {}
@@ -96,32 +100,36 @@ class Listener:
 
     async def _welcome(self, client: socket.socket, address: object, listener: str) -> None:
         client.setblocking(False)
-        peer = peer_address(client.family, address)
-        refusal = self._refusal(client.family, peer)
-
-        def connection() -> Connection:
-            return Connection(
-                self._service,
-                self._settings,
-                self._connections,
-                peer_address=peer,
-                listener=listener,
-                refusal=refusal,
-                capacity=self._capacity,
-            )
-
+        family = client.family
+        peer = peer_address(family, address)
+        refusal = self._refusal(family, peer)
+        wire = Wire(self._settings.max_command_length)
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(connection, client)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: wire, client)
         except OSError as error:
             log.warning("%s: lost before it was served: %s", peer or "unix", error)
             client.close()
+            return
+        connection = Connection(
+            wire,
+            self._service,
+            self._settings,
+            self._connections,
+            self._capacity,
+            peer_address=peer,
+            listener=listener,
+            refusal=refusal,
+        )
+        self._arrivals.discard(connection.task)
+        await connection.serve()
 
     def _refusal(self, family: int, peer: str) -> Reply | None:
         if self._stopped.is_set() and not self._sparing:
             return reply.SHUTTING_DOWN
-        if family != socket.AF_UNIX and not is_allowed(peer, self._settings.allow):
+        if family != socket.AF_UNIX and not self._is_allowed(peer):
             return reply.ACCESS_DENIED
-        if len(self._connections) >= self._settings.max_connections and not self._make_place():
+        coming = len(self._connections) + len(self._arrivals)
+        if coming > self._settings.max_connections and not self._make_place():
             return reply.TOO_MANY_CONNECTIONS
         return None
 
@@ -146,8 +154,8 @@ class Listener:
         """
         self._sparing = grace > 0
         self._stopped.set()
-        if self._arrivals:
-            await asyncio.wait(self._arrivals)
+        while self._arrivals:  # noqa: ASYNC110 - no event is set for each connection only for this
+            await asyncio.sleep(0)  # until they are connections, in a turn or two of the event loop
         if self._sparing:
             self._drain_all(gently=True)
             await _ended(self._connections, min(grace, timeout))
@@ -172,7 +180,12 @@ def peer_address(family: int, address: object) -> str:
     """The IP address out of what accept told, an IPv4 address in IPv6 clothes as IPv4; "" for a Unix socket."""
     if family not in {socket.AF_INET, socket.AF_INET6} or not isinstance(address, tuple):
         return ""
-    ip = ipaddress.ip_address(address[0])
+    return _plain(address[0])
+
+
+@functools.lru_cache(maxsize=1024)
+def _plain(address: str) -> str:
+    ip = ipaddress.ip_address(address)
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
     return str(mapped or ip)
 

@@ -1,9 +1,9 @@
-"""One SMTP or LMTP connection: the shell around :mod:`contentfilter.intake.dialog`, on aiosmtpd.
+"""One SMTP or LMTP connection: the shell around the dialog, over :mod:`contentfilter.intake.wire`.
 
-Of aiosmtpd we keep the protocol on asyncio's streams, its session and its timer. Its command loop we replace: it
-inspects its own members for each connection (0.3 ms), takes a bare LF for a line end, reads DATA a line at a time,
-knows neither DSN nor XFORWARD, and cancels the handler when the client goes away, which here would be a delivery cut in
-the middle. A handler of ours is cancelled by nothing but the end of :meth:`Listener.drain`'s patience.
+aiosmtpd was here before. Its command loop inspects its own members for each connection (0.3 ms), takes a bare LF for a
+line end, reads DATA a line at a time, knows neither DSN nor XFORWARD, and cancels the handler when the client goes
+away, which here would be a delivery cut in the middle; and what it builds on, asyncio's streams, was a tenth of what a
+small message cost. A handler of ours is cancelled by nothing but the end of :meth:`Listener.drain`'s patience.
 
 Pure parsing is elsewhere; here are the waits, each with its timeout, and the promise that whatever happens the client
 gets a proper reply or a closed connection, the log a line, and the message an end.
@@ -18,8 +18,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-import aiosmtpd.smtp
-
 from contentfilter import reply
 from contentfilter.envelope import Envelope
 from contentfilter.errors import BusyError, FilterError
@@ -29,7 +27,7 @@ from contentfilter.intake.dialog import Dialog
 from contentfilter.intake.holdings import Holding
 from contentfilter.intake.refusals import Refusals
 from contentfilter.intake.settings import IntakeSettings
-from contentfilter.intake.wire import CHUNK, BareNewline, ClientGone, LineTooLong, Wire, encode
+from contentfilter.intake.wire import BareNewline, ClientGone, LineTooLong, Wire
 from contentfilter.large_work import in_thread
 from contentfilter.message import Message
 from contentfilter.reply import Reply
@@ -53,9 +51,6 @@ case: should it send the same bytes again, nothing would tell them from a new me
 """
 
 log = logging.getLogger("contentfilter.intake")
-
-# aiosmtpd tells of each connection at INFO; our log has one line for each message, and one for each anomaly.
-aiosmtpd.smtp.log.setLevel(logging.WARNING)
 
 _CLOSING = frozenset({221, 421, 521})
 """Codes after which we close."""
@@ -84,43 +79,39 @@ class Service:
     unheard: Unheard | None = None
 
 
-class Connection(aiosmtpd.smtp.SMTP):
+class Connection:
     """One connection. It puts itself into register while it lives.
 
-    listener: our own address; refusal: greet with this reply and close, for clients that may not come in;
-    capacity: of the worker, by default one for this connection alone.
+    wire: is connected; listener: our own address; refusal: greet with this reply and close, for clients that may not
+    come in; capacity: of the worker. To be made in the task that calls :meth:`serve`.
     """
 
     def __init__(
         self,
+        wire: Wire,
         service: Service,
         settings: IntakeSettings,
         register: set[Connection],
+        capacity: Capacity,
         *,
         peer_address: str = "",
         listener: str = "",
         refusal: Reply | None = None,
-        capacity: Capacity | None = None,
     ) -> None:
-        loop = asyncio.get_running_loop()
-        # Past aiosmtpd's own __init__, which looks for handler methods in all members of self: see above.
-        asyncio.StreamReaderProtocol.__init__(
-            self, asyncio.StreamReader(limit=CHUNK, loop=loop), self._cb_client_connected, loop=loop
-        )
-        self.loop = loop
-        self.session = None
-        self.envelope = None
-        self.transport = None
-        self._original_transport = None
-        self._timeout_handle: asyncio.TimerHandle | None = None
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a connection is served by a task")
+        self.task: asyncio.Task[None] = task
+        """The session. It ends when the connection is closed and never fails."""
+        self._loop = task.get_loop()
+        self._wire = wire
+        self._timer: asyncio.TimerHandle | None = None
         self._patience_ends: float | None = None
-        self._timeout_duration = settings.command_timeout
-        self._handler_coroutine = None
         self._service = service
         self._settings = settings
         self._register = register
         self._refusal = refusal
-        self._capacity = capacity or Capacity()
+        self._capacity = capacity
         self._dialog = Dialog(settings, peer_address, listener)
         self._name = peer_address or "unix"
         self._refusals = Refusals(settings, self._name)
@@ -130,36 +121,19 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._draining = False
         self._spared = False
         self._fresh = True
-        self._client_closed = False
         self._leaving = False
         self._unconfirmed: tuple[Envelope, str, Sequence[Reply]] | None = None
 
-    # What the event loop tells us.
+    # The client's patience, and ours.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the session."""
-        super().connection_made(transport)
-        self._register.add(self)
-
-    def eof_received(self) -> bool:
-        """The client has no more to say; what it has said is still done and answered."""
-        self._client_closed = True
-        self._reader.feed_eof()
-        return True
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Wake whoever waits for the client. A delivery goes on: its outcome is no longer the client's to stop."""
-        self._client_closed = True
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
-
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        """From now on the client has so many seconds, by default those for a command.
+    def _reset_timeout(self, duration: float) -> None:
+        """From now on the client has so many seconds.
 
         The timer is set anew only when it would come too late: for each command that would cost more than the command.
         One that comes too early looks how long there still is.
         """
-        self._patience_ends = self.loop.time() + (self._timeout_duration if duration is None else duration)
-        if self._timeout_handle is None or self._patience_ends < self._timeout_handle.when():
+        self._patience_ends = self._loop.time() + duration
+        if self._timer is None or self._patience_ends < self._timer.when():
             self._set_timer(self._patience_ends)
 
     def _rest(self) -> None:
@@ -168,42 +142,34 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     def _set_timer(self, when: float) -> None:
         self._drop_timer()
-        self._timeout_handle = self.loop.call_at(when, self._look_at_the_clock)
+        self._timer = self._loop.call_at(when, self._look_at_the_clock)
 
     def _drop_timer(self) -> None:
-        if self._timeout_handle is not None:
-            self._timeout_handle.cancel()
-            self._timeout_handle = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _look_at_the_clock(self) -> None:
-        self._timeout_handle = None
+        self._timer = None
         if self._patience_ends is None:
             return
-        if self._patience_ends - self.loop.time() >= _AT_ONCE:
+        if self._patience_ends - self._loop.time() >= _AT_ONCE:
             self._set_timer(self._patience_ends)
         else:
-            self._timeout_cb()
+            self._patience_is_over()
 
-    def _timeout_cb(self) -> None:
+    def _patience_is_over(self) -> None:
         if not self._leaving:
             state = self._dialog.state.name if self._received is None else f"DATA after {self._received} bytes"
             log.warning("%s: timeout in state %s, closing", self._name, state)
-        transport = self._writer.transport
-        if self._leaving or transport.get_write_buffer_size():
+        if self._leaving or self._wire.stuck:
             # It takes nothing from us: it would not hear a farewell either.
             self._leaving = True
-            transport.abort()
+            self._wire.abort()
         else:
             self._part_with(reply.COMMAND_TIMEOUT)
 
     # What the listener tells us.
-
-    @property
-    def task(self) -> asyncio.Task[None]:
-        """The session. It ends when the connection is closed and never fails."""
-        if self._handler_coroutine is None:
-            raise RuntimeError("the connection is not made yet")
-        return self._handler_coroutine
 
     @property
     def leaving(self) -> bool:
@@ -213,7 +179,7 @@ class Connection(aiosmtpd.smtp.SMTP):
     @property
     def idle(self) -> float:
         """Seconds for which the client could have said something and has not; 0 where a message would suffer."""
-        return self.loop.time() - self._listening_since if self._listening and not self._leaving else 0.0
+        return self._loop.time() - self._listening_since if self._listening and not self._leaving else 0.0
 
     def give_way(self) -> None:
         """Close an idle connection: others have something to do."""
@@ -238,22 +204,22 @@ class Connection(aiosmtpd.smtp.SMTP):
         self.task.cancel()
 
     def _part_with(self, last_words: Reply) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(encode(last_words))
-            self._close()
+        if not self._wire.closing:
+            self._close(last_words)
 
-    def _close(self) -> None:
+    def _close(self, last_words: Reply | None = None) -> None:
         self._leaving = True
         self._reset_timeout(LINGER)
-        self._writer.close()
+        self._wire.close(last_words)
 
     # The session.
 
-    async def _handle_client(self) -> None:
-        wire = Wire(self._reader, self._writer, self._settings.max_command_length)
+    async def serve(self) -> None:
+        """From the greeting to the end. Never fails."""
+        self._register.add(self)
         try:
-            await self._converse(wire)
-            await wire.flush()
+            await self._converse()
+            await self._wire.flush()
         except ClientGone as event:
             self._log_departure(event)
         except Exception:
@@ -267,7 +233,7 @@ class Connection(aiosmtpd.smtp.SMTP):
             await self._report_unheard()
         try:
             with contextlib.suppress(OSError):
-                await self._writer.wait_closed()
+                await self._wire.wait_closed()
         finally:
             self._drop_timer()
             self._register.discard(self)
@@ -279,44 +245,44 @@ class Connection(aiosmtpd.smtp.SMTP):
         level = logging.WARNING if self._dialog.in_transaction else logging.INFO
         log.log(level, "%s: client left without QUIT in state %s: %s", self._name, state.name, event)
 
-    async def _converse(self, wire: Wire) -> None:
+    async def _converse(self) -> None:
         if self._refusal is not None:
             # Of too many the listener tells once.
             level = logging.DEBUG if self._refusal is reply.TOO_MANY_CONNECTIONS else logging.WARNING
             log.log(level, "%s: not served: %s", self._name, self._refusal)
-            await wire.send(self._refusal)
+            await self._wire.send(self._refusal)
             return
-        await wire.send(self._dialog.greeting())
-        while not await self._exchange(wire):
+        await self._wire.send(self._dialog.greeting())
+        while not await self._exchange():
             if self._draining and not self._spared:
-                await wire.send(reply.SHUTTING_DOWN)
+                await self._wire.send(reply.SHUTTING_DOWN)
                 return
 
-    async def _exchange(self, wire: Wire) -> bool:
+    async def _exchange(self) -> bool:
         """One command and its answer; True if it was the last."""
         line = b""
         try:
-            line = await self._next_line(wire)
+            line = await self._next_line()
             answer = await self._considered(self._dialog.answer(line))
         except LineTooLong:
             answer = reply.COMMAND_TOO_LONG
         except BareNewline:
             answer = reply.BARE_NEWLINE
-        await wire.send(answer)
+        await self._wire.send(answer)
         if answer is reply.START_DATA:
-            await self._data(wire)
+            await self._data()
             self._fresh = self._spared = False
         elif answer.permanent and self._refusals.add(line, self._dialog.state.name, answer):
             answer = reply.TOO_MANY_ERRORS
-            await wire.send(answer)
+            await self._wire.send(answer)
         return answer.code in _CLOSING
 
-    async def _next_line(self, wire: Wire) -> bytes:
+    async def _next_line(self) -> bytes:
         self._reset_timeout(self._settings.command_timeout)
         self._listening = True
-        self._listening_since = self.loop.time()
+        self._listening_since = self._loop.time()
         try:
-            line = await wire.read_line()
+            line = await self._wire.read_line()
         finally:
             self._listening = False
         if self._leaving:
@@ -368,19 +334,19 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._dialog.withdraw_recipient()
         return refusal
 
-    async def _data(self, wire: Wire) -> None:
+    async def _data(self) -> None:
         holding = Holding(self._capacity.holdings)
         try:
-            await self._take_in(wire, holding)
+            await self._take_in(holding)
         finally:
             holding.release()
             self._capacity.serve()
 
-    async def _take_in(self, wire: Wire, holding: Holding) -> None:
+    async def _take_in(self, holding: Holding) -> None:
         settings = self._settings
         receiver = Receiver(settings.spool_directory, settings.memory_threshold, settings.max_message_size, holding)
         try:
-            await self._receive(wire, receiver)
+            await self._receive(receiver)
             await receiver.settle()
             message = receiver.finish()
         except FilterError as error:
@@ -388,28 +354,28 @@ class Connection(aiosmtpd.smtp.SMTP):
                 self._capacity.refuse()
             else:
                 log.warning("%s: message not taken: %s", self._name, error)
-            await self._conclude(wire, [error.reply] * self._dialog.answers)
+            await self._conclude([error.reply] * self._dialog.answers)
             return
         finally:
             receiver.abandon()
         try:
-            await self._hand_over(wire, message)
+            await self._hand_over(message)
         finally:
             if message.in_file:
                 await asyncio.shield(in_thread(message.close))
             else:
                 message.close()
 
-    async def _receive(self, wire: Wire, receiver: Receiver) -> None:
+    async def _receive(self, receiver: Receiver) -> None:
         patience, rate = self._settings.data_timeout, self._settings.min_data_rate
-        now = self.loop.time()
+        now = self._loop.time()
         deadline = now + patience
         ended = False
         self._received = 0
         while not ended:
             self._reset_timeout(max(deadline - now, _AT_ONCE))
-            chunk = await wire.read_chunk()
-            came = self.loop.time()
+            chunk = await self._wire.read_chunk()
+            came = self._loop.time()
             self._received += len(chunk)
             if self._received <= _LARGE:
                 ended = receiver.feed(chunk)
@@ -419,56 +385,56 @@ class Connection(aiosmtpd.smtp.SMTP):
                     ended = receiver.feed(chunk)
                     await receiver.settle()
                     await asyncio.sleep(0)
-            now = self.loop.time()
+            now = self._loop.time()
             deadline = min(now + patience, deadline + now - came + len(chunk) / rate)
         self._received = None
-        wire.unread(receiver.rest)
+        self._wire.unread(receiver.rest)
 
-    async def _hand_over(self, wire: Wire, message: Message) -> None:
+    async def _hand_over(self, message: Message) -> None:
         envelope = self._dialog.envelope()
         self._rest()
         try:
             async with self._service.turn(envelope, message):
-                await self._handle(wire, envelope, message)
+                await self._handle(envelope, message)
         except FilterError as error:
             log.warning("%s: message answered with %s: %s", self._name, error.reply, error)
-            await self._conclude(wire, [error.reply] * self._dialog.answers)
+            await self._conclude([error.reply] * self._dialog.answers)
 
-    async def _handle(self, wire: Wire, envelope: Envelope, message: Message) -> None:
+    async def _handle(self, envelope: Envelope, message: Message) -> None:
         replies = await self._in_slot(envelope, message)
         self._reset_timeout(self._settings.command_timeout)
         self._refusals.forgive()
         if self._service.unheard is not None:
             self._unconfirmed = envelope, message.digest, replies
         try:
-            await self._conclude(wire, replies)
-            await wire.flush()
+            await self._conclude(replies)
+            await self._wire.flush()
         except ClientGone:
             await self._report_unheard()
             raise
-        if self._client_closed:
+        if self._wire.client_closed:
             await self._report_unheard()
 
     async def _in_slot(self, envelope: Envelope, message: Message) -> Sequence[Reply]:
         """Have the message worked on when it is its turn. The slot is given back before anybody reads our replies."""
-        size, was_there = len(message), not self._client_closed
+        size, was_there = len(message), not self._wire.client_closed
         if not self._capacity.try_enter(size):
             try:
                 await self._capacity.enter(size)
             except BusyError as error:
                 return [error.reply] * self._dialog.answers
         try:
-            if was_there and self._client_closed:
+            if was_there and self._wire.client_closed:
                 # It gave up waiting and will come again: whatever we did now would be done twice.
                 return [reply.BUSY] * self._dialog.answers
             return await self._outcome(envelope, message)
         finally:
             self._capacity.leave(size)
 
-    async def _conclude(self, wire: Wire, replies: Sequence[Reply]) -> None:
+    async def _conclude(self, replies: Sequence[Reply]) -> None:
         self._dialog.end_transaction()
         for answer in replies:
-            await wire.send(answer)
+            await self._wire.send(answer)
 
     async def _outcome(self, envelope: Envelope, message: Message) -> Sequence[Reply]:
         wanted = self._dialog.answers

@@ -7,6 +7,7 @@ and defects together cover the header without gap or overlap.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 
@@ -16,7 +17,8 @@ from contentfilter.mime.words import decode_words
 # optional-field = field-name ":" unstructured CRLF; ftext is %d33-57 / %d59-126 (RFC 5322 section 3.6.8).
 # Blanks before the colon are obs-optional (section 4.5.8); 8-bit names are RFC 6532 at its most generous.
 _NAME = re.compile(rb"([!-9;-~\x80-\xff]+)[ \t]*:")
-_END_OF_FIELD = re.compile(rb"\n(?![ \t])")
+# One field, or what stands in its place: the name, the rest without its line end, the line end's LF.
+_PIECE = re.compile(rb"(?:%b)?+([^\n]*+(?:\n[ \t][^\n]*+)*+)(\n?)" % _NAME.pattern)
 _END_OF_HEADER = re.compile(rb"\n(\r?\n)")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 
@@ -72,19 +74,22 @@ class Header:
     end: int
     body_start: int
     complete: bool = True
+    _by_key: dict[str, list[Field]] = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_key: dict[str, list[Field]] = {}
+        for field in self.fields:
+            by_key.setdefault(field.key, []).append(field)
+        object.__setattr__(self, "_by_key", by_key)
 
     def all(self, name: str) -> tuple[Field, ...]:
         """Every field of this name, in order, whatever its case."""
-        key = name.lower()
-        return tuple([field for field in self.fields if field.key == key])
+        return tuple(self._by_key.get(name.lower(), ()))
 
     def get(self, name: str) -> Field | None:
         """The first field of this name, whatever its case."""
-        key = name.lower()
-        for field in self.fields:
-            if field.key == key:
-                return field
-        return None
+        found = self._by_key.get(name.lower())
+        return found[0] if found else None
 
     def cut(self, offset: int) -> Header:
         """The same header as if it ended at this offset, without an empty line, and the body began there."""
@@ -110,17 +115,17 @@ def parse_header(
     while position < limit:
         if max_fields is not None and len(fields) + len(defects) >= max_fields:
             break
-        found = _END_OF_FIELD.search(buffer, position, limit)
-        line_end = found.end() if found else limit
-        if line_end == limit < header_end:
+        piece = _PIECE.match(buffer, position, limit)
+        if piece is None or (piece.end() == limit < header_end):
             # Whether the field goes on behind the limit we do not know.
             break
-        name = _NAME.match(buffer, position, line_end)
+        name, raw, newline = piece.groups()
+        line_end = piece.end()
         if name is None:
             mbox = position == start and buffer[position : position + 6].lstrip(b">").startswith(b"From ")
             defects.append(Defect(position, line_end, mbox))
         else:
-            fields.append(_field(buffer, name, line_end, position, line_end))
+            fields.append(_field(name, raw.removesuffix(b"\r") if newline else raw, position, line_end))
         position = line_end
     return Header(tuple(fields), tuple(defects), start, header_end, body_start, position >= header_end)
 
@@ -141,12 +146,12 @@ def parse_field(line: bytes, start: int, end: int) -> Field | None:
     match = _NAME.match(line)
     if match is None:
         return None
-    return _field(line, match, len(line), start, end)
-
-
-def _field(buffer: Buffer, match: re.Match[bytes], stop: int, start: int, end: int) -> Field:
-    name = match[1].decode("ascii", "backslashreplace")
-    raw = buffer[match.end() : stop]
+    raw = line[match.end() :]
     if raw.endswith(b"\n"):
-        raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
-    return Field(name, name.lower(), start, end, raw)
+        raw = raw[:-1].removesuffix(b"\r")
+    return _field(match[1], raw, start, end)
+
+
+def _field(name: bytes, raw: bytes, start: int, end: int) -> Field:
+    text = name.decode("ascii", "backslashreplace")
+    return Field(text, text.lower(), start, end, raw)

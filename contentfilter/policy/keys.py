@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
@@ -33,12 +34,15 @@ def _lookup_keys(address: str, delimiter: str) -> Iterator[str]:
         yield f"{bare}@{domain}"
     yield local
     yield bare
-    if domain:
-        yield f"@{domain}"
-        labels = domain.split(".")
-        for start in range(len(labels)):
-            yield "@." + ".".join(labels[start:])
-    yield "@."
+    yield from _domain_keys(domain)
+
+
+@functools.lru_cache(maxsize=1024)
+def _domain_keys(domain: str) -> tuple[str, ...]:
+    if not domain:
+        return ("@.",)
+    labels = domain.split(".")
+    return (f"@{domain}", *("@." + ".".join(labels[start:]) for start in range(len(labels))), "@.")
 
 
 def canonical_key(key: str, *, case_sensitive: bool = False) -> str:

@@ -59,7 +59,7 @@ class World:
         """Until the filter knows that these clients have closed their side."""
         connections = self.journey.door.listener._connections
         async with asyncio.timeout(20):
-            while sum(one._client_closed for one in connections) < clients:
+            while sum(one._wire.client_closed for one in connections) < clients:
                 await asyncio.sleep(0.001)
 
     def holdings(self, mail: Mail, taking: Sequence[object]) -> Holdings:

@@ -18,9 +18,10 @@ import uvloop
 from contentfilter import reply
 from contentfilter.envelope import Envelope
 from contentfilter.errors import InspectorError
-from contentfilter.intake import Handler, IntakeSettings, Listener, Service
+from contentfilter.intake import Capacity, Handler, IntakeSettings, Listener, Service
 from contentfilter.intake.listener import is_allowed, peer_address
 from contentfilter.intake.smtp import Connection
+from contentfilter.intake.wire import Wire
 from contentfilter.message import Message
 from contentfilter.reply import Reply
 from tests.door import PATIENCE, Client, Gate, Keeper, descriptors, open_door
@@ -318,17 +319,23 @@ async def test_those_who_have_just_come_and_bring_nothing_are_not_waited_for_lon
 
 async def test_a_message_that_comes_as_we_hang_up_is_not_taken(tmp_path: Path) -> None:
     keeper, register = Keeper(), set[Connection]()
-    connection = Connection(Service(keeper), IntakeSettings(hostname="x", spool_directory=tmp_path), register)
+    settings, wire = IntakeSettings(hostname="x", spool_directory=tmp_path), Wire(100)
+
+    async def serve() -> None:
+        await Connection(wire, Service(keeper), settings, register, Capacity()).serve()
+
     ours, theirs = socket.socketpair()
-    await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, ours)
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: wire, ours)
+    session = asyncio.create_task(serve())
     client = Client(*await asyncio.open_connection(sock=theirs))
     async with client:
         await client.reply()
         await client.say("LHLO x", *ENVELOPE[:-1])
-        connection.data_received(b"DATA\r\nbody\r\n.\r\n")
+        (connection,) = register
+        wire.data_received(b"DATA\r\nbody\r\n.\r\n")
         connection.drain()
         assert await client.rest() == f"{reply.SHUTTING_DOWN}\r\n".encode()
-        await asyncio.wait_for(connection.task, PATIENCE)
+        await asyncio.wait_for(session, PATIENCE)
     assert not keeper.taken
     assert not register
 

@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contentfilter.envelope import Envelope
 from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import Subject
-from contentfilter.inspectors.header import ALL_TESTS, HeaderInspector, HeaderSettings, HeaderTest
+from contentfilter.inspectors.header import (
+    ALL_TESTS,
+    HeaderInspector,
+    HeaderSettings,
+    HeaderTest,
+    _field_faults,
+    _may_have_faults,
+)
 from contentfilter.message import Message
 from contentfilter.mime import parse
+from contentfilter.mime.fields import parse_header
 
 GOOD = b"From: a@example.com\r\nDate: Mon, 02 Mar 2026 10:00:00 +0000\r\n"
 
@@ -115,3 +125,15 @@ async def test_findings_are_few_and_short_whatever_comes() -> None:
     found = await findings(raw)
     assert 0 < len(found) <= 20
     assert all(len(each.name) < 400 and each.name.isprintable() for each in found)
+
+
+_PIECES = st.sampled_from(
+    [b"From: a@b", b"--x: y", b"Subject", b":", b" ", b"\t", b"\r\n", b"\n", b"\r", b"\0", b"\xc3\xa4", b"z" * 998]
+)
+
+
+@given(st.lists(_PIECES, max_size=12).map(b"".join))
+def test_a_header_that_is_passed_over_as_a_whole_has_no_field_with_a_fault(raw: bytes) -> None:
+    header = parse_header(raw)
+    if not _may_have_faults(raw[header.start : header.end]):
+        assert [fault for field in header.fields for fault in _field_faults(field, smtputf8=False)] == []

@@ -170,6 +170,9 @@ async def test_a_scanner_that_waits_for_its_turn_is_given_the_time() -> None:
     """And none too much: what it does afterwards is limited as ever."""
 
     class Waiting(Scripted):
+        async def answers(self) -> bool:
+            return False
+
         async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
             with subject.pause():
                 await asyncio.sleep(0.2)
