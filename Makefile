@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SECONDS ?= 60
 MINUTES ?= 10
+# A process for each core. The tests of a file stay in one, with what they share.
+AT_ONCE ?= --numprocesses auto --dist loadfile
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,7 +17,7 @@ demo:  ## Mail through a private Postfix, clamd, spamd and the filter; shows wha
 	@$(BIN)/python -m demo
 
 test: check  ## Everything that CI runs: lint, format, types, advisories where a service tells of them, tests
-	@scripts/audit; audited=$$?; $(BIN)/pytest && exit $$audited
+	@scripts/audit; audited=$$?; $(BIN)/pytest $(AT_ONCE) && exit $$audited
 
 check:  ## Lint, format and types, without the tests
 	@scripts/setup --dev

@@ -30,6 +30,7 @@ from contentfilter.inspectors.banned import BannedInspector
 from contentfilter.inspectors.clamd import ClamdInspector
 from contentfilter.inspectors.header import HeaderInspector, HeaderSettings
 from contentfilter.inspectors.rules import RulesInspector
+from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.intake.capacity import Capacity, CapacityLimits
 from contentfilter.intake.listener import Listener
 from contentfilter.intake.settings import IntakeSettings
@@ -54,7 +55,6 @@ from quarantine.late import LateQuarantine
 
 if TYPE_CHECKING:
     from contentfilter.inspectors.rspamd import RspamdInspector
-    from contentfilter.inspectors.spamd import SpamdInspector
     from contentfilter.policy.amavis_database import AmavisDatabase
     from contentfilter.policy.database import PolicyDatabase
 
@@ -135,7 +135,7 @@ async def _beat(place: Place) -> None:
 
 def load_all() -> None:
     """Load now what is else loaded when it is wanted: for root, whose files the user that it becomes may not read."""
-    for module in ("contentfilter.inspectors.spamd", "contentfilter.policy.amavis", "quarantine.store"):
+    for module in ("contentfilter.policy.amavis", "quarantine.store"):
         import_module(module)
 
 
@@ -325,8 +325,6 @@ def clamd_for(config: Config, *addresses: str) -> ClamdInspector:
 
 def spamd_for(config: Config, *addresses: str) -> SpamdInspector:
     """The spam scanner. addresses: in place of those of the configuration, for a look at some of them."""
-    from contentfilter.inspectors.spamd import SpamdInspector  # noqa: PLC0415 - who asks none need not load aiospamc
-
     table = config.spamassassin
     return SpamdInspector(
         addresses or table.address,

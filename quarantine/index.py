@@ -46,6 +46,7 @@ _WAIT = 10.0
 """Seconds to wait for another process that writes."""
 _SERVER_WAIT = 30.0
 """Seconds for each answer of a database server."""
+_TAKEN = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _ATTEMPTS = 3
 _SHORT = (sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
 """Fewer bytes than the database should have."""
@@ -320,9 +321,9 @@ def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) 
         try:
             connection.execute("PRAGMA journal_mode = WAL").close()
             break
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             # Going over to the log needs the database alone, and SQLite does not wait for that by itself.
-            if time.monotonic() > deadline:
+            if error.sqlite_errorcode & 0xFF not in _TAKEN or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
     connection.execute("PRAGMA synchronous = FULL").close()

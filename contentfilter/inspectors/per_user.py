@@ -81,6 +81,8 @@ class ScansPerUser(Generic[B]):
             except InspectorError as error:
                 return error
 
+        if len(users) == 1:
+            return {users[0]: await outcome(users[0])}
         async with asyncio.TaskGroup() as group:
             tasks = {user: group.create_task(outcome(user)) for user in users}
         return {user: task.result() for user, task in tasks.items()}

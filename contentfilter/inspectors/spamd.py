@@ -2,42 +2,36 @@
 
 Asked with HEADERS, which answers with the message's header only and in it X-Spam-Status: the one command that gives
 score, tests and what was learned in little transfer, and tests with scores where the site has `_TESTSSCORES_` in its
-configuration (``conf/spamassassin/``). REPORT would be shorter, but needs the site's report template changed.
+configuration (``conf/spamassassin/``). REPORT would be shorter, but needs the site's report template changed. To spamd
+all its commands cost the same.
 
-spamd's protocol is aiospamc's: requests, replies, error codes. The connection is ours, because aiospamc's own reads
-without limit and leaves its socket open when a request fails or is given up.
+A reply is taken as soon as it is whole, by its own count: spamd keeps the connection for some milliseconds more, in
+which it tidies up.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from typing import Final
-
-from aiospamc.client import Client
-from aiospamc.exceptions import ClientException
-from aiospamc.header_values import SpamValue
-from aiospamc.requests import Request
-from aiospamc.responses import Response, ResponseException
 
 from contentfilter.envelope import Envelope, Recipient
 from contentfilter.errors import InspectorError, NotInspectedError
 from contentfilter.finding import Finding, Kind
-from contentfilter.inspectors import Subject
+from contentfilter.inspectors import Subject, spamd_protocol
 from contentfilter.inspectors.backends import Backends, Resting, failures_of
 from contentfilter.inspectors.channel import Address, Channel
 from contentfilter.inspectors.gtube import GTUBE
 from contentfilter.inspectors.per_user import ScansPerUser
 from contentfilter.inspectors.spam_status import SpamStatus, parse_spam_status
 from contentfilter.inspectors.spamd_input import scanner_input
+from contentfilter.inspectors.spamd_protocol import Reply
 from contentfilter.message import Message
 
 NAME: Final = "spamd"
 
 # A reply is a header like the one we sent, and what SpamAssassin adds to it.
 _LONGEST_ADDITION: Final = 1 << 17
-_LONGEST_PROTOCOL_HEADER: Final = 4096
 _RECEIVE: Final = 1 << 16
 # Both come from one number that SpamAssassin rounds to a decimal.
 _ROUNDING: Final = 0.06
@@ -53,8 +47,8 @@ class SpamdServer:
     def __init__(self, address: str, *, user: str, connect_timeout: float, timeout: float) -> None:
         self._address = Address.parse(address)
         self._user = user
+        self._connect_timeout = connect_timeout
         self._timeout = timeout
-        self._client = Client(_Connection(self._address, connect_timeout))
 
     @property
     def label(self) -> str:
@@ -63,42 +57,52 @@ class SpamdServer:
 
     async def ping(self) -> None:
         """Ask whether spamd is there. Raises InspectorError if it does not answer as it should."""
-        reply = await self._ask(Request("PING"))
+        reply = await self._ask(spamd_protocol.request("PING"))
         if reply.message != "PONG":
             raise InspectorError(f"{self.label} answered PING with {reply.message[:80]!r}")
 
     async def score(self, content: bytes, entry: str) -> tuple[Finding]:
         """What SpamAssassin says of the content, by this user's preferences. Raises InspectorError."""
-        request = Request("HEADERS", body=content)
         user = entry or self._user
-        if user:
-            request.headers.user = _checked(user)
-        reply = await self._ask(request)
-        spam = reply.headers.spam
-        if not isinstance(spam, SpamValue) or not (math.isfinite(spam.score) and math.isfinite(spam.threshold)):
+        reply = await self._ask(spamd_protocol.request("HEADERS", content, _checked(user)))
+        if reply.score is None:
             raise InspectorError(f"{self.label} answered without a score")
-        status = _matching(parse_spam_status(reply.body), spam.score)
+        status = _matching(parse_spam_status(reply.body), reply.score)
         return (
             Finding(
                 Kind.SPAM,
                 NAME,
                 "spam score",
-                score=spam.score,
+                score=reply.score,
                 tests=status.tests,
                 autolearn=status.autolearn,
                 user=entry,
             ),
         )
 
-    async def _ask(self, request: Request) -> Response:
-        with failures_of(self.label, ClientException, UnicodeDecodeError):
+    async def _ask(self, request: bytes) -> Reply:
+        with failures_of(self.label):
             async with asyncio.timeout(self._timeout):
-                try:
-                    reply: Response = await self._client.request(request)
-                except ResponseException as error:
-                    # A whole answer with an error code, such as EX_NOUSER: spamd is there.
-                    raise NotInspectedError(f"{type(error).__name__} {str(error)[:200]}") from error
-                return reply
+                reply = spamd_protocol.parse(await self._exchange(request))
+            if reply.code:
+                # A whole answer with an error code, such as EX_NOUSER: spamd is there.
+                raise NotInspectedError(f"answered {reply.code} {reply.message[:200]}")
+            return reply
+
+    async def _exchange(self, request: bytes) -> bytearray:
+        """Over a connection of its own. Raises OSError, or InspectorError for a reply that never ends."""
+        longest = len(request) + _LONGEST_ADDITION
+        reply = bytearray()
+        with await Channel.open(self._address, self._connect_timeout) as channel:
+            await channel.send(request)
+            channel.end_sending()
+            while received := await channel.receive(_RECEIVE):
+                reply += received
+                if len(reply) > longest:
+                    raise InspectorError("gave a reply that is too long")
+                if spamd_protocol.is_whole(reply):
+                    break
+        return reply
 
 
 class SpamdInspector:
@@ -164,30 +168,6 @@ class SpamdInspector:
             return True
 
         await self._servers.ask(pinged)
-
-
-class _Connection:
-    """How aiospamc's client reaches spamd: a connection per request, closed whatever happens; the reply has a limit."""
-
-    def __init__(self, address: Address, connect_timeout: float) -> None:
-        self._address = address
-        self._connect_timeout = connect_timeout
-
-    async def request(self, data: bytes) -> bytes:
-        """Send a request, give the reply. Raises OSError, or InspectorError for a reply that never ends."""
-        longest = len(data) + _LONGEST_ADDITION
-        reply = bytearray()
-        with await Channel.open(self._address, self._connect_timeout) as channel:
-            await channel.send(data)
-            channel.end_sending()
-            while received := await channel.receive(_RECEIVE):
-                reply += received
-                if len(reply) > longest:
-                    raise InspectorError("gave a reply that is too long")
-        # aiospamc copies what is left of the reply at each line of the protocol's own header: keep that short.
-        if len(reply) > _LONGEST_PROTOCOL_HEADER and reply.find(b"\r\n\r\n", 0, _LONGEST_PROTOCOL_HEADER) < 0:
-            raise InspectorError("gave a reply whose header is too long")
-        return bytes(reply)
 
 
 def _checked(user: str) -> str:

@@ -31,7 +31,7 @@ SCRATCH: Final = Path(__file__).parents[2] / "build" / "bench"
 
 _SIDES: Final = {"ours": OURS, "amavis": THEIRS, "direct": DIRECT, "spamd": SPAMD}
 _SCANNERS: Final = {"clamd": Scanners.CLAMD, "both": Scanners.BOTH, "none": Scanners.NONE}
-_QUICK: Final = Effort(rounds=1, seconds=0.7, steady=(1.0, 1.0), first=0.4)
+_QUICK: Final = Effort(rounds=1, seconds=0.7, samples=20, steady=(1.0, 1.0), first=0.4)
 
 
 @click.command()

@@ -13,6 +13,7 @@ from typing import Final
 
 from demo.neighbours.daemon import Daemon, ask, free_port
 from demo.neighbours.spamd import RULES
+from tests.bench.driver import SPAM_SIZE_LIMIT
 from tests.bench.profiles import EAGER, STRICT
 
 PROGRAM: Final = "/usr/sbin/amavisd"
@@ -58,7 +59,7 @@ _CLAMD: Final = r"""@bypass_virus_checks_maps = (0);
 _NO_CLAMD: Final = "@bypass_virus_checks_maps = (1);\n"
 _SPAMASSASSIN: Final = r"""@bypass_spam_checks_maps = (0);
 $sa_local_tests_only = 1;
-$sa_mail_body_size_limit = 512*1024;
+$sa_mail_body_size_limit = {limit};
 $sa_configpath = '{rules}';
 $sa_siteconfigpath = '{site}';
 """
@@ -89,7 +90,9 @@ class Amavis:
         self._next_hop_port = next_hop_port
         self._scanners = _CLAMD.format(socket=clamd_socket) if clamd_socket else _NO_CLAMD
         self._scanners += (
-            _SPAMASSASSIN.format(rules=RULES, site=spamassassin) if spamassassin is not None else _NO_SPAMASSASSIN
+            _SPAMASSASSIN.format(rules=RULES, site=spamassassin, limit=SPAM_SIZE_LIMIT)
+            if spamassassin is not None
+            else _NO_SPAMASSASSIN
         )
         self._children = children
         self.log = directory / "amavis.log"

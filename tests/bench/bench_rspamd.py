@@ -1,8 +1,8 @@
 """Rspamd beside spamd: messages a second of each alone, and through the filter; the processor time and memory it takes.
 
-Run it from the top of the repository: `python -m tests.bench.bench_rspamd [SECONDS] [ROUNDS]`. Four processes of each
-scanner, no network, no redis, no Bayes; ClamAV off. All sides in turn in every round; medians. smtp-sink is behind the
-filter. Absolute figures are the machine's: compare them with one another.
+Run it from the top of the repository: `python -m tests.bench.bench_rspamd [SECONDS] [ROUNDS]`. As many processes of
+each scanner as the comparison gives spamd, no network, no redis, no Bayes; ClamAV off. All sides in turn in every
+round; medians. smtp-sink is behind the filter. Absolute figures are the machine's: compare them with one another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from demo.neighbours.rspamd import Rspamd
 from demo.neighbours.spamd import Spamd
 from tests.bench.driver import Plan, drive, saved
 from tests.bench.profiles import profile
-from tests.bench.sides import SPAMD_CHILDREN, _BusySpamd, _pid, next_hop
+from tests.bench.sides import SPAMD_CHILDREN, BusySpamd, _pid, next_hop
 from tests.bench.usage import cpu_seconds, proportional_memory
 
 SECONDS: Final = 8.0
@@ -39,11 +39,12 @@ class _BusyRspamd(Rspamd):
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """What is measured. roots: whose processor time and memory is told."""
+    """What is measured. roots: whose memory is told, and whose processor time; scanners: theirs beside it."""
 
     name: str
     asks: str
     roots: tuple[int, ...]
+    scanners: tuple[int, ...] = ()
     port: int = 0
     path: str = ""
 
@@ -62,9 +63,9 @@ def main() -> int:
 
 
 def _compare(sides: list[_Side], kind: str, directory: Path, seconds: float, rounds: int) -> None:
-    measured: dict[str, list[tuple[float, float, int]]] = {side.name: [] for side in sides}
+    measured: dict[str, list[tuple[float, float, float, int]]] = {side.name: [] for side in sides}
     what = profile(kind)
-    print(f"{what.title}: messages/s, CPU ms a message, memory (PSS)")
+    print(f"{what.title}: messages/s; CPU ms a message: its own, the scanners' beside it; memory (PSS)")
     plans = {}
     for side in sides:
         bare = side.asks != "smtp"
@@ -76,15 +77,16 @@ def _compare(sides: list[_Side], kind: str, directory: Path, seconds: float, rou
         drive(Plan(plans[side.name].letters, side.port, side.path, side.asks, sessions=SESSIONS, seconds=1.0))
     for _ in range(rounds):
         for side in sides:
-            before = cpu_seconds(side.roots)
+            before, others = cpu_seconds(side.roots), cpu_seconds(side.scanners)
             done = drive(plans[side.name])
             if done.failed:
                 raise SystemExit(f"{side.name}: {len(done.failed)} failed, such as: {done.failed[0]}")
-            cpu = (cpu_seconds(side.roots) - before) / len(done.latencies)
-            measured[side.name].append((done.rate, cpu * 1000, proportional_memory(side.roots)))
+            spent = (cpu_seconds(side.roots) - before, cpu_seconds(side.scanners) - others)
+            own, beside = (1000 * seconds / len(done.latencies) for seconds in spent)
+            measured[side.name].append((done.rate, own, beside, proportional_memory(side.roots)))
     for name, figures in measured.items():
-        rate, cpu, memory = (statistics.median(values) for values in zip(*figures, strict=True))
-        print(f"  {name:32} {rate:8.1f} {cpu:8.2f} {memory / 1e6:8.0f} MB")
+        rate, own, beside, memory = (statistics.median(values) for values in zip(*figures, strict=True))
+        print(f"  {name:32} {rate:8.1f} {own:8.2f} {beside:8.2f} {memory / 1e6:8.0f} MB")
 
 
 @contextlib.contextmanager
@@ -92,7 +94,7 @@ def _sides(directory: Path) -> Iterator[list[_Side]]:
     for name in ("spamd", "rspamd"):
         (directory / name).mkdir()
     with contextlib.ExitStack() as stack:
-        spamd: Spamd = stack.enter_context(_BusySpamd(directory / "spamd", options="use_bayes 0"))
+        spamd: Spamd = stack.enter_context(BusySpamd(directory / "spamd"))
         rspamd: Rspamd = stack.enter_context(_BusyRspamd(directory / "rspamd"))
         sink, _ = stack.enter_context(next_hop(directory))
         asked: Mapping[str, Mapping[str, Any]] = {
@@ -112,7 +114,8 @@ def _sides(directory: Path) -> Iterator[list[_Side]]:
             settings = {"clamav": {"enabled": False}, "policy": {"default": {"kill_level": 9999.0}}, **tables}
             place = directory / f"filter-{len(sides)}"
             ours = stack.enter_context(Filter(place, next_hop_port=sink, settings=settings))
-            sides.append(_Side(f"contentfilter with {name}", "smtp", (ours.pid,), port=ours.port))
+            scanners = (_pid(spamd), rspamd.pid)
+            sides.append(_Side(f"contentfilter with {name}", "smtp", (ours.pid,), scanners, port=ours.port))
         yield sides
 
 

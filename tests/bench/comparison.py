@@ -28,11 +28,14 @@ LEAST_SAMPLES: Final = 100
 class Effort:
     """How long to measure. rounds and seconds: of throughput; steady: seconds at a fixed load, least and most.
 
-    first: seconds that are not counted, in which caches fill and connections open.
+    samples: messages of a round, for which it may last longer, up to most seconds: what is under way at its end would
+    else be a large part of it. first: seconds that are not counted, in which caches fill and connections open.
     """
 
     rounds: int = 3
     seconds: float = 1.5
+    samples: int = 100
+    most: float = 10.0
     steady: tuple[float, float] = (2.5, 5.0)
     first: float = 1.0
 
@@ -113,12 +116,11 @@ class Comparison:
         plans = {side: self._plan(side, profile) for side in self._stage.sides}
         results = {side: Figures(self._scanners.value, profile.name, side.name) for side in plans}
         parts: dict[Side, list[tuple[float, float, float]]] = {side: [] for side in plans}
-        for side, plan in plans.items():
-            self._run(side, plan, self._effort.first)
+        seconds = {side: self._seconds(self._run(side, plan, self._effort.first)[0]) for side, plan in plans.items()}
         before = {side: _withheld(side) for side in plans}
         for _ in range(self._effort.rounds):
             for side, plan in plans.items():
-                result, own, others = self._run(side, plan, self._effort.seconds)
+                result, own, others = self._run(side, plan, seconds[side])
                 number = max(1, len(result.latencies))
                 results[side].rates.append(result.rate)
                 results[side].failed += len(result.failed)
@@ -138,6 +140,11 @@ class Comparison:
                 one.memory_with_spamd = one.memory
             tell(_line(one))
         return list(results.values())
+
+    def _seconds(self, first: Drive) -> float:
+        """How long a round of a side has to be that did so well at first."""
+        wanted = self._effort.samples / first.rate if first.rate else self._effort.most
+        return max(self._effort.seconds, min(wanted, self._effort.most))
 
     def _plan(self, side: Side, profile: Profile) -> Plan:
         for_spamd = side.name == SPAMD

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import crowd, growth, loop_monitor, memory
+from tests.bench import crowd, growth, latency, loop_monitor, memory
 
 Bench = Callable[[Path, bool, Callable[[str], None]], dict[str, Any]]
 """Takes a directory to work in, whether to be quick, and where to tell how far it is. The result has "markdown"."""
@@ -17,5 +17,6 @@ BENCHES: Final[dict[str, Bench]] = {
     "concurrent": memory.concurrent,
     "endurance": memory.endurance,
     "start": memory.start,
+    "latency": latency.measure,
     "loop": loop_monitor.measure,
 }

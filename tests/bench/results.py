@@ -56,10 +56,7 @@ class Results:
                 sections.append(f"## With {scanners.value}\n\n{_comparison_table(figures)}")
         sections.extend(limit["markdown"] for limit in self.limits.values() if limit.get("markdown"))
         if self.tuning:
-            rows = [
-                [f"{one['side']}", f"{one['processes']}", one["profile"], f"{one['rate']:.0f}/s"] for one in self.tuning
-            ]
-            sections.append(f"## Numbers of processes tried\n\n{table(['', 'processes', 'profile', 'rate'], rows)}")
+            sections.append(f"## Numbers of processes tried\n\n{_tuning_table(self.tuning)}")
         if any(one.profile == "mix" for one in self.comparison):
             sections.append(_mix())
         return "\n\n".join(sections) + "\n"
@@ -71,6 +68,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _tuning_table(tried: Sequence[dict[str, Any]]) -> str:
+    """A line for each number and profile."""
+    header = ["", "of", "processes", "profile", "throughput", "processor time with scanners", "memory (PSS)"]
+    rows = []
+    for one in tried:
+        figures = [one["profile"], f"{one['rate']:.1f}/s", f"{one['cpu']:.1f} ms", f"{one['memory'] / 1e6:.0f} MB"]
+        rows.append([f"{one['side']}, {one['scanners']}", one["what"], f"{one['processes']}", *figures])
+    return table(header, rows)
+
+
 def _comparison_table(figures: Sequence[Figures]) -> str:
     """For each profile a line for each quantity."""
     by = {(one.profile, one.side): one for one in figures}
@@ -80,7 +87,11 @@ def _comparison_table(figures: Sequence[Figures]) -> str:
         ours, theirs, bound = (by.get((name, side)) for side in (OURS, THEIRS, limit))
         title = profile(name).title
         rows.append(_row(f"{title}: throughput", ours, theirs, bound, "rate", "{:.1f}/s", spread=True))
-        rows.append(_row("processor time of the filter, a message", ours, theirs, None, "cpu", "{:.2f} ms"))
+        if bound is not None and bound.side == SPAMD:
+            shares = [f"{100 * one.rate / bound.rate:.0f} %" if one and bound.rate else "" for one in (ours, theirs)]
+            rows.append(["of what spamd alone can do", *shares, "", ""])
+        rows.append(_row("processor time of the filter, a message", ours, theirs, bound, "cpu", "{:.2f} ms"))
+        rows.append(_row("that of the scanners beside it", ours, theirs, None, "scanners_cpu", "{:.2f} ms"))
         at = f" at {ours.load:.1f}/s" if ours else ""
         rows.append(_row(f"latency{at}, p50", ours, theirs, None, "p50", "{:.1f} ms"))
         rows.append(_row(f"latency{at}, p99", ours, theirs, None, "p99", "{:.1f} ms"))

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from contentfilter.config.scanners import SpamAssassin
 from demo.neighbours.daemon import Daemon, ask, find_program, free_port
 from tests.bench.comparison import Figures, percentile
-from tests.bench.driver import Plan, drive, saved
+from tests.bench.driver import SPAM_SIZE_LIMIT, Plan, drive, saved
 from tests.bench.profiles import MIX, PROFILES, Letter
 from tests.bench.results import Results, regressions
 from tests.bench.sides import OURS, Scanners
@@ -80,6 +81,14 @@ def test_the_driver_keeps_to_a_rate(tmp_path: Path) -> None:
         result = drive(Plan(letters, port, rate=100, seconds=0.5))
     assert len(result.latencies) == 50
     assert result.seconds >= 0.49
+
+
+def test_spamd_alone_is_asked_for_as_much_of_a_message_as_the_filters_show_it(tmp_path: Path) -> None:
+    small, large = Letter(b"Subject: x\n\nx\n"), Letter(b"Subject: x\n\n" + b"a line\n" * 200_000)
+    whole, shown = (Path(saved(one, tmp_path / "letter", for_spamd=True)[0]).stat().st_size for one in (small, large))
+    assert whole == len(small.content) + 3
+    assert SPAM_SIZE_LIMIT - 8 < shown <= SPAM_SIZE_LIMIT
+    assert SpamAssassin().size_limit == SPAM_SIZE_LIMIT
 
 
 def test_what_is_refused_is_not_counted(tmp_path: Path) -> None:

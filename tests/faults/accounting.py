@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from tests.fakes.next_hop import Raw, Transaction
 from tests.faults.mail import Mail
@@ -163,9 +164,9 @@ class Tally:
             *(f"{count:6} {note}" for note, count in self.notes.items()),
         ]
 
-    def write(self, file: Path) -> None:
-        """As JSON."""
-        values = {
+    def values(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {
             "cells": dict(self.cells),
             "messages": self.messages,
             "recipients": self.recipients,
@@ -176,4 +177,19 @@ class Tally:
             "unexplained": self.unexplained,
             "notes": dict(self.notes),
         }
-        file.write_text(json.dumps(values, indent=2) + "\n")
+
+    def merge(self, values: Mapping[str, Any]) -> None:
+        """Add what another process has counted, as its values."""
+        self.cells.update(values["cells"])
+        self.messages += values["messages"]
+        self.recipients += values["recipients"]
+        self.attempts += values["attempts"]
+        self.lost += values["lost"]
+        self.stuck += values["stuck"]
+        self.unexplained += values["unexplained"]
+        self.explained.update({Reason(reason): count for reason, count in values["duplicates"].items()})
+        self.notes.update(values["notes"])
+
+    def write(self, file: Path) -> None:
+        """As JSON."""
+        file.write_text(json.dumps(self.values(), indent=2) + "\n")

@@ -129,6 +129,9 @@ class Talk(RuleBasedStateMachine):
         self.data(which, **message)
 
     def data(self, which: int, body: bytes | tuple[str, int], header: bool, cuts: list[int], leave: str) -> None:
+        # Before anything is said: an example that is given up in here must not leave the line in the middle of DATA.
+        token = self.ground.token()
+        wire, content = _wire(body, header, token)
         line = self._line(which)
         line.say(b"DATA\r\n")
         code = line.code()
@@ -139,8 +142,6 @@ class Talk(RuleBasedStateMachine):
                 line.ended()
             return
         assert code == 354
-        token = self.ground.token()
-        wire, content = _wire(body, header, token)
         if leave == "body":
             self.ground.promised[token] = None
             line.say(wire[: len(wire) // 2])

@@ -289,11 +289,13 @@ def test_a_nursery_whose_worker_is_gone_ends_without_a_word() -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-async def test_helpers_that_nobody_wants_end(box: Box) -> None:
-    box.settings = replace(box.settings, idle=0.01)
+async def test_helpers_that_nobody_wants_end(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    box = Box(BoxSettings(tmp_path, helpers=1, command=COMMAND, budget=BUDGET, idle=0.01))
     pid = int((await said(box, "pid"))[0])
     await until(lambda: not Path(f"/proc/{pid}").exists())
     assert await said(box, "give after") == ["after"]
+    await box.close()
 
 
 async def test_a_nursery_that_died_costs_no_message_its_check(box: Box) -> None:

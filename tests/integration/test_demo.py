@@ -32,7 +32,8 @@ def place(open_directory: Path) -> Path:
 @pytest.fixture
 def running_demo(place: Path) -> Iterator[subprocess.Popen[str]]:
     place.chmod(0o755)
-    command = [sys.executable, "-u", "-m", "demo"]
+    # In a job that runs in the background SIGINT is ignored, and so it would be in the demo.
+    command = ["env", "--default-signal=INT", sys.executable, "-u", "-m", "demo"]
     environment = {**os.environ, "TMPDIR": str(place), "COLUMNS": "150"}
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -191,6 +191,30 @@ async def test_a_scanner_that_waits_for_its_turn_is_given_the_time() -> None:
     assert await hanging.handle() == (reply.SCANNER_FAILED,)
 
 
+async def test_who_asks_another_process_has_asked_before_we_look_ourselves() -> None:
+    """What we find out meanwhile costs a message no time then."""
+    order: list[str] = []
+
+    class Asking(Scripted):
+        async def answers(self) -> bool:
+            return True
+
+        async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+            order.append(f"{self.name} asked")
+            await asyncio.sleep(0.01)
+            order.append(f"{self.name} answered")
+            return ()
+
+    class Looking(Scripted):
+        async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+            order.append(f"{self.name} looks")
+            return ()
+
+    await made(Looking("banned"), Asking("clamd"), Asking("spamd"), Looking("header")).handle()
+    assert order[:2] == ["clamd asked", "spamd asked"]
+    assert order[2:4] == ["banned looks", "header looks"]
+
+
 async def test_groups_that_are_not_sent_in_time_come_again(caplog: pytest.LogCaptureFixture) -> None:
     """Postfix gives up on us after a while, and would send to everybody again."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from contentfilter.inspectors.per_user import MOST_USERS
 from contentfilter.inspectors.spam_status import SpamStatus, parse_spam_status
 from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.inspectors.spamd_input import scanner_input
+from contentfilter.inspectors.spamd_protocol import is_whole, parse
 from contentfilter.message import Message
 from tests.fakes.scanner import Script, answering, closing_at_once, never_answering, never_reading, scripted_peer
 from tests.fakes.subject import subject_of
@@ -105,11 +107,33 @@ async def test_a_long_protocol_header_is_not_parsed(tmp_path: Path) -> None:
         await inspect(tmp_path, answering(b"SPAMD/1.1 0 EX_OK\r\n" + b"a: b\r\n" * 10_000))
 
 
-async def test_aiospamc_logs_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    await inspect(tmp_path, answering(reply()))
-    with pytest.raises(InspectorError):
-        await inspect(tmp_path, answering(b"garbage\r\n"))
-    assert capfd.readouterr() == ("", "")
+async def test_a_whole_reply_is_taken_though_the_connection_stays(tmp_path: Path) -> None:
+    """As spamd keeps it: until it has tidied up."""
+
+    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for piece in (reply()[:30], reply()[30:90], reply()[90:]):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        await asyncio.Event().wait()
+
+    (finding,) = await inspect(tmp_path, keep)
+    assert (finding.score, finding.autolearn) == (2.5, "ham")
+
+
+def test_a_reply_is_whole_at_its_last_byte_and_not_before() -> None:
+    assert [is_whole(reply()[:length]) for length in range(len(reply()))] == [False] * len(reply())
+    assert is_whole(reply())
+    assert not is_whole(b"SPAMD/1.5 0 PONG\r\n\r\n"), "who gives no length ends with the connection"
+
+
+@given(st.binary())
+def test_any_reply_is_parsed_or_refused(received: bytes) -> None:
+    for answer in (received, b"SPAMD/1.1 0 EX_OK\r\n" + received, reply(spam=b"Spam: " + received + b"\r\n")):
+        with contextlib.suppress(InspectorError):
+            is_whole(answer)
+        with contextlib.suppress(InspectorError):
+            parse(answer)
 
 
 async def test_closed_at_once_is_a_failure(tmp_path: Path) -> None:
@@ -140,6 +164,11 @@ async def test_nobody_listening_is_a_failure(tmp_path: Path) -> None:
         await inspector.inspect(subject_of(RAW))
     with pytest.raises(InspectorError):
         await inspector.ping()
+
+
+async def test_ping(tmp_path: Path) -> None:
+    async with scripted_peer(tmp_path / "spamd.sock", answering(b"SPAMD/1.5 0 PONG\r\n")) as address:
+        await SpamdInspector(address, timeout=5).ping()
 
 
 @pytest.mark.parametrize("answer", [b"", b"SPAMD/1.5 0 PING\r\n", b"SPAMD/1.5 75 PONG\r\n", b"PONG\r\n"])
@@ -286,7 +315,7 @@ async def test_an_error_code_is_an_answer(tmp_path: Path) -> None:
     async with scripted_peer(tmp_path / "spamd.sock", script) as address:
         inspector = SpamdInspector(address, resting=Resting(failures=1))
         for _ in range(3):
-            with pytest.raises(NotInspectedError, match=r"spamd at unix:.*NoUserException"):
+            with pytest.raises(NotInspectedError, match=r"spamd at unix:.*67 EX_NOUSER"):
                 await inspector.inspect(subject_of(RAW))
 
 
