@@ -84,6 +84,24 @@ async def test_large_messages_leave_a_helper_to_small_ones(tmp_path: Path) -> No
         await box.close()
 
 
+async def test_short_jobs_take_turns_with_one_helper(tmp_path: Path) -> None:
+    """A further one takes memory, and is made only where the first stays busy."""
+    tmp_path.chmod(0o755)
+    box = Box(BoxSettings(tmp_path, helpers=3, command=COMMAND, budget=replace(BUDGET, seconds=60.0)))
+    try:
+        answers = await asyncio.gather(*(said(box, "pid") for _ in range(20)))
+        assert len({answer[0] for answer in answers}) == 1
+        long = asyncio.create_task(run(box, "hang"))
+        await asyncio.sleep(0)  # it has the helper
+        other = await said(box, "pid")
+        assert not long.done()
+        assert other != answers[0]
+        long.cancel()
+        await asyncio.gather(long, return_exceptions=True)
+    finally:
+        await box.close()
+
+
 async def test_members_come_back(box: Box) -> None:
     with await run(box, "give one", "give two", "large 5000000") as result:
         assert [member.path for member in result.members] == ["1/1", "1/2", "1/3"]
