@@ -133,6 +133,13 @@ async def _beat(place: Place) -> None:
         await asyncio.sleep(_BEAT_SECONDS)
 
 
+def load_wanted(config: Config) -> None:
+    """Load now what this configuration needs beyond what all do: before workers are forked, who then share it."""
+    for table, module in ((config.spamassassin, "spamd"), (config.rspamd, "rspamd")):
+        if table.enabled:
+            import_module(f"contentfilter.inspectors.{module}")
+
+
 def load_all() -> None:
     """Load now what is else loaded when it is wanted: for root, whose files the user that it becomes may not read."""
     for module in ("contentfilter.inspectors.spamd", "contentfilter.policy.amavis", "quarantine.store"):

@@ -42,7 +42,7 @@ _NETWORK: Final = Path("/proc/self/ns/net")
 _AHEAD: Final = ("landlock", "pyseccomp", "pikepdf")
 _LATE: Final = (
     *("stringprep", "zstandard", "oletools.olevba", "oletools.rtfobj", "msoffcrypto", "compressed_rtf"),
-    "tnefparse.mapi",
+    *("tnefparse.mapi", "cryptography.hazmat.primitives.ciphers", "cryptography.hazmat.primitives.ciphers.modes"),
 )
 """What a helper loads by itself if it meets one of the few contents that need it: all of it is 15 MB."""
 _MOST_FOUND: Final = 32_768
