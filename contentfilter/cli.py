@@ -99,7 +99,7 @@ def serve(path: Path | None) -> None:
     make_state_directory(config, file, account)
     worker.load_wanted(config)
     if account is not None:
-        worker.load_all()
+        worker.load_unreadable(account)
     try:
         blame = partial(worker.blame, config)
         keeper = Keeper()
