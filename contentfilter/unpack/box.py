@@ -1,4 +1,4 @@
-"""The worker's side of the box: a few helpers, one job each at a time, replaced when they fail and when they are old.
+"""The worker's side of the box: a few helpers, one job each at a time, replaced when they fail, grow or age.
 
 They are made when they are wanted and ended when nobody has wanted them for a while. A further one is made only where
 those that are there stay busy: most jobs take milliseconds, and each helper takes memory.
@@ -51,7 +51,8 @@ class BoxSettings:
     """directory: where helpers' working directories are made; helpers: how many; jobs_per_helper: then it is replaced.
 
     memory: bytes of address space of one helper; queue: jobs that may wait for a helper; wait: seconds that they may.
-    idle: seconds without a job after which a helper is ended; command: how a nursery is started that is only ours.
+    idle: seconds without a job after which a helper is ended; growth: bytes of memory beyond what it had when it was new
+    after which it is replaced; command: how a nursery is started that is only ours.
     """
 
     directory: Path
@@ -61,6 +62,7 @@ class BoxSettings:
     queue: int = 100
     wait: float = 120.0
     idle: float = 15.0
+    growth: int = 32 << 20
     budget: Budget = DEFAULT_BUDGET
     command: tuple[str, ...] = COMMAND
 
@@ -138,7 +140,7 @@ class Box:
         worn = True
         try:
             failed = await self._run(helper, collector, sources, size, passwords)
-            worn = bool(failed) or helper.jobs >= self.settings.jobs_per_helper
+            worn = bool(failed) or self._is_old(helper)
             if failed:
                 await self._end(helper)  # before the contents are looked at: it must not write any more
                 self._check_whose_fault(helper)
@@ -157,6 +159,10 @@ class Box:
         if failed:
             _log.warning("a helper that opens containers failed: %s", failed)
         return result
+
+    def _is_old(self, helper: Helper) -> bool:
+        grown = helper.memory - helper.first_memory
+        return helper.jobs >= self.settings.jobs_per_helper or grown > self.settings.growth
 
     def _check_whose_fault(self, helper: Helper) -> None:
         """Raises InspectorError if a helper may have failed because the nursery did, and took all of them along."""

@@ -25,6 +25,8 @@ from contentfilter.unpack.opener import EncryptedError, Kind, NotThisError, Sink
 
 COMMAND = (sys.executable, __file__)
 
+_HELD: list[bytes] = []
+
 
 class Toy:
     """Contents that begin with "do:" are containers; the rest of the line is what happens, with an argument."""
@@ -115,6 +117,10 @@ class Toy:
 
     def do_allocate(self, size: str, sink: Sink) -> None:
         self.do_give(str(len(bytearray(int(size)))), sink)
+
+    def do_hold(self, size: str, sink: Sink) -> None:
+        """Take memory and never let it go."""
+        _HELD.append(b"x" * int(size))
 
     def do_bomb(self, _: str, sink: Sink) -> None:
         """Every process forks two more, for as long as that works, in sessions of their own; then all sleep."""

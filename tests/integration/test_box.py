@@ -210,6 +210,11 @@ async def test_helpers_grow_old(box: Box) -> None:
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
 
 
+async def test_helpers_that_have_grown_are_replaced(box: Box) -> None:
+    pids = [(await said(box, f"hold {size}", "pid"))[0] for size in (1_000_000, 50_000_000, 1_000_000)]
+    assert pids[0] == pids[1] != pids[2]
+
+
 async def test_no_root_no_network_no_privileges(box: Box) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
