@@ -41,6 +41,7 @@ def loaded() -> None:
 
     What there is stays where it is, so that collecting garbage does not write to it, which would make it a copy.
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     libc = ctypes.CDLL(None)

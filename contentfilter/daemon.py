@@ -199,6 +199,7 @@ class Supervisor:
         opened = self._opened(config)
         self.config, self._sockets, self.guard.slots = config, opened, []
         _set_up_log(config)
+        allocator.loaded()
         self.guard.fill(self.config, self._sockets)
         try:
             self._await_ready()

@@ -51,8 +51,8 @@ class BoxSettings:
     """directory: where helpers' working directories are made; helpers: how many; jobs_per_helper: then it is replaced.
 
     memory: bytes of address space of one helper; queue: jobs that may wait for a helper; wait: seconds that they may.
-    idle: seconds without a job after which a helper is ended; growth: bytes of memory beyond what it had when it was new
-    after which it is replaced; command: how a nursery is started that is only ours.
+    idle: seconds without a job after which a helper is ended; growth: bytes of memory, beyond what it had when it was
+    new, after which it is replaced; command: how a nursery is started that is only ours.
     """
 
     directory: Path

@@ -6,6 +6,7 @@ Run as a program, as the box does with the real one.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import socket
@@ -246,6 +247,11 @@ def _signal(pid: str) -> str:
     return "signalled"
 
 
+def _import(name: str) -> str:
+    """Whether it was there already, and where it comes from."""
+    return f"{name in sys.modules} {importlib.import_module(name).__file__}"
+
+
 def _connect(port: str) -> str:
     with socket.create_connection(("127.0.0.1", int(port)), timeout=5):
         return "connected"
@@ -253,6 +259,7 @@ def _connect(port: str) -> str:
 
 _TRIED: dict[str, Callable[[str], str]] = {
     "connect": _connect,
+    "import": _import,
     "socket": lambda _: f"made {socket.socket(socket.AF_UNIX).fileno()}",
     "read": lambda path: f"read {len(Path(path).read_bytes())}",
     "write": lambda path: f"wrote {Path(path).write_text('x')}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from contentfilter.unpack.box import Box, BoxSettings
 from tests.corpus.images import sample
+from tests.fakes.helper import COMMAND
 from tests.unit.test_openers_locked import OF_RAR5
 from tests.unit.test_signs import AUTORUN, package, rtf_object
 
@@ -53,6 +55,28 @@ async def test_an_archive_with_a_password_is_opened(box: Box) -> None:
     with await box.unpack([Content(data)], len(data), ("password",)) as found:
         assert {each.names[0]: each.content() for each in found.members} == OF_RAR5
         assert (found.unchecked, found.failed) == ((), "")
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize(("mode", "loaded"), [(0o755, False), (0o700, True)])
+async def test_what_a_helper_could_not_read_is_loaded_before(
+    open_directory: Path, monkeypatch: pytest.MonkeyPatch, mode: int, loaded: bool
+) -> None:
+    with tempfile.TemporaryDirectory(dir=open_directory) as name:
+        Path(name).chmod(0o755)
+        libraries = Path(name, "our-packages")
+        libraries.mkdir()
+        module = libraries / "compressed_rtf.py"
+        module.write_text("")
+        module.chmod(0o644)
+        libraries.chmod(mode)
+        monkeypatch.setenv("PYTHONPATH", str(libraries))
+        box = Box(BoxSettings(Path(name), helpers=1, command=COMMAND))
+        try:
+            with await box.unpack([Content(b"do:try import compressed_rtf")], 100) as result:
+                assert [each.content().decode() for each in result.members] == [f"{loaded} {module}"]
+        finally:
+            await box.close()
 
 
 async def test_a_helper_is_not_made_larger_by_what_it_does_not_need(box: Box) -> None:
