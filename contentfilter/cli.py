@@ -97,8 +97,9 @@ def serve(path: Path | None) -> None:
     maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
     account = account_to_become(config, file)
     make_state_directory(config, file, account)
+    worker.load_wanted(config)
     if account is not None:
-        worker.load_all()
+        worker.load_unreadable(account)
     try:
         blame = partial(worker.blame, config)
         keeper = Keeper()

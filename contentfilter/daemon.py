@@ -12,7 +12,6 @@ The supervisor does nothing else. It holds no message, runs no event loop and no
 from __future__ import annotations
 
 import faulthandler
-import gc
 import logging
 import os
 import signal
@@ -20,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from contentfilter import history, maillog, sockets, systemd
+from contentfilter import allocator, history, maillog, sockets, systemd
 from contentfilter.account import Account, AccountError
 from contentfilter.config import Config
 from contentfilter.errors import ConfigError
@@ -77,8 +76,7 @@ class Supervisor:
         if self.account is not None:
             self._become(self.account)
         self._keep_nursery()
-        gc.collect()
-        gc.freeze()
+        allocator.loaded()
         self.guard.fill(self.config, self._sockets)
         try:
             serving = self._await_ready()
@@ -201,6 +199,7 @@ class Supervisor:
         opened = self._opened(config)
         self.config, self._sockets, self.guard.slots = config, opened, []
         _set_up_log(config)
+        allocator.loaded()
         self.guard.fill(self.config, self._sockets)
         try:
             self._await_ready()

@@ -74,7 +74,9 @@ class Judging:
         """Its parts, in every reading."""
         if len(message) < PARSE_IN_THREAD:
             return parse(message.buffer, self._site.mime_limits)
-        return await in_thread(parse, message.buffer, self._site.mime_limits)
+        tree = await in_thread(parse, message.buffer, self._site.mime_limits)
+        message.rest()
+        return tree
 
     def check_loop(self, tree: Tree) -> None:
         """Raises FilterError for a message that goes in circles."""

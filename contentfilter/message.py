@@ -84,6 +84,11 @@ class Message:
         """SHA-256 of the raw bytes, in hex."""
         return hashlib.sha256(self.buffer).hexdigest()
 
+    def rest(self) -> None:
+        """Nobody reads it for a while: what lies in a file need not be in memory meanwhile. It comes back by itself."""
+        if isinstance(self.buffer, mmap.mmap):
+            self.buffer.madvise(mmap.MADV_DONTNEED)
+
     def descriptor(self) -> int:
         """A file descriptor over the same bytes, for a scanner that takes one. It stays ours and closes with us.
 

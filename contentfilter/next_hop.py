@@ -8,9 +8,10 @@ when the reply to the final dot does not come, the next hop may have the message
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +25,11 @@ from contentfilter.xforward import xforward_lines
 __all__ = ["Content", "NextHop", "NextHopSettings"]
 
 _log = logging.getLogger(__name__)
+
+LARGE = 1 << 20
+"""Bytes from which messages are sent one after the other."""
+COURTESY = 10.0
+"""Seconds that one of them waits at most for another: the next hop may be slow with that one, and not with this."""
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
@@ -57,6 +63,7 @@ class NextHop:
             host_and_port(settings.address)
         self._settings = settings
         self._idle: dict[Connection, asyncio.TimerHandle] = {}
+        self._sending_large = asyncio.Lock()
         self._closed = False
         self._xforward_refused = False
 
@@ -70,6 +77,28 @@ class NextHop:
         """
         if not recipients:
             return ()
+        if size < LARGE:
+            return await self._send(envelope, recipients, content, size)
+        async with self._turn():
+            return await self._send(envelope, recipients, content, size)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Of a large message. Who sends many at once fills the next hop's buffers, and small ones wait behind that."""
+        try:
+            async with asyncio.timeout(COURTESY):
+                await self._sending_large.acquire()
+        except TimeoutError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._sending_large.release()
+
+    async def _send(
+        self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int
+    ) -> tuple[Reply, ...]:
         idle = self._take()
         if idle is not None:
             try:

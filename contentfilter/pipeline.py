@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol as Interface
 
 from contentfilter import maillog, reply
@@ -133,6 +134,7 @@ class Pipeline:
             with self._memory.at_risk(attempt):
                 case = await self._judge_on_trial(mail_id, envelope, message, attempt)
         case.opened.close()
+        case = replace(case, tree=case.tree.top)  # megabytes that need not be there while it is sent
         if case.harm:
             await self._memory.strike(mail_id, attempt, case.harm)
         elif known.strikes and not _failures(case.evidence):

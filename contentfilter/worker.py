@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ import uvloop
 
 from contentfilter import allocator, ledger, turns
 from contentfilter import config as configuration
+from contentfilter.account import Account
 from contentfilter.board import Board, Place
 from contentfilter.config import Config, ownership
 from contentfilter.config.scanners import ClamAV, Combine, Rspamd, SpamAssassin
@@ -133,10 +135,20 @@ async def _beat(place: Place) -> None:
         await asyncio.sleep(_BEAT_SECONDS)
 
 
-def load_all() -> None:
-    """Load now what is else loaded when it is wanted: for root, whose files the user that it becomes may not read."""
-    for module in ("contentfilter.policy.amavis", "quarantine.store"):
-        import_module(module)
+def load_wanted(config: Config) -> None:
+    """Load now what this configuration needs beyond what all do: before workers are forked, who then share it."""
+    if config.rspamd.enabled:
+        import_module("contentfilter.inspectors.rspamd")
+
+
+def load_unreadable(account: Account) -> None:
+    """Load now what is else loaded when it is wanted, if the user that root becomes cannot read it."""
+    modules = ("contentfilter.policy.amavis", "quarantine.index")
+    specs = [find_spec(name) for name in (*modules, "sqlalchemy")]
+    files = [os.__file__, *(spec.origin for spec in specs if spec is not None and spec.origin is not None)]
+    if not account.reads(map(Path, files)):
+        for module in modules:
+            import_module(module)
 
 
 def pipeline_for(

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, insert, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
@@ -25,23 +24,13 @@ from contentfilter.policy.engine import engine_for
 from contentfilter.verdict import Category
 from quarantine.durable import create_file, locked
 from quarantine.errors import IndexDamagedError, IndexVersionError
+from quarantine.identity import Identity, identity, main_of
 from quarantine.record import Record, State
-from quarantine.tables import (
-    ITEM,
-    METADATA,
-    RECIPIENT,
-    SCHEMA,
-    Holding,
-    Query,
-    Summary,
-    conditions,
-    item_row,
-    recipient_rows,
-)
+from quarantine.rows import VERSION, Holding, Query, Summary, item_row, recipient_rows
+from quarantine.tables import ITEM, METADATA, RECIPIENT, SCHEMA, conditions
 
 __all__ = ["VERSION", "Holding", "Index", "Query", "Summary"]
 
-VERSION = 1
 _WAIT = 10.0
 """Seconds to wait for another process that writes."""
 _SERVER_WAIT = 30.0
@@ -69,7 +58,7 @@ class Index:
         self._engine: Engine | None = None
         self._pid = 0
         self._path: Path | None = None
-        self._file: _Identity | None = None
+        self._file: Identity | None = None
         """Which file our connections are to, and which log, by device and inode."""
 
     def put(self, entries: Iterable[tuple[Record, int]]) -> None:
@@ -141,7 +130,7 @@ class Index:
         url = _parsed(self._database)
         with self._translated(), locked(self._lock_file, _WAIT):
             if (path := _sqlite_path(url)) is not None:
-                if isinstance(file, _Identity) and file.main is not None and _identity(path).main != file.main:
+                if isinstance(file, Identity) and file.main is not None and identity(path).main != file.main:
                     return False
                 _set_aside(path)
                 return True
@@ -171,7 +160,7 @@ class Index:
                     write(connection)
             except QuarantineError:
                 # Without connections there is no log: the file alone tells whether another one is in place.
-                if self._path is None or file is None or _main(self._path) == file.main:
+                if self._path is None or file is None or main_of(self._path) == file.main:
                     raise
             with self._translated():
                 if not self._replaced(file):
@@ -193,7 +182,7 @@ class Index:
             if self._engine is not None and self._replaced(self._file):
                 # Another process made the index anew: what we wrote into the old file nobody would ever see.
                 lost = (
-                    self._file is not None and self._path is not None and _identity(self._path).main == self._file.main
+                    self._file is not None and self._path is not None and identity(self._path).main == self._file.main
                 )
                 self._engine.dispose()
                 self._engine = None
@@ -204,11 +193,11 @@ class Index:
 
     def _lost_log(self) -> bool:
         """Whether nobody put another file in place, and yet something is gone of the one that there was."""
-        return self._path is not None and self._file is not None and _main(self._path) in (None, self._file.main)
+        return self._path is not None and self._file is not None and main_of(self._path) in (None, self._file.main)
 
-    def _replaced(self, file: _Identity | None) -> bool:
+    def _replaced(self, file: Identity | None) -> bool:
         """Whether the SQLite file, or its log, is not any more the one that it was. Raises OSError."""
-        return self._path is not None and _identity(self._path) != file
+        return self._path is not None and identity(self._path) != file
 
     def _open(self, *, lost: bool) -> Engine:
         """lost: whether rows went with a log that somebody deleted under us."""
@@ -220,12 +209,12 @@ class Index:
                 if path is not None:
                     os.close(create_file(path, flags=0))
                     event.listen(engine, "connect", _set_up_sqlite)
-                    self._file = _identity(path)
+                    self._file = identity(path)
                 if lost:
                     self._on_loss()
                 _make_tables(engine, self._on_loss)
                 if path is not None:
-                    self._file = _identity(path)
+                    self._file = identity(path)
         except BaseException:
             engine.dispose()
             raise
@@ -278,34 +267,6 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
 
 def _sqlite_path(url: URL) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
-
-
-class _Identity(NamedTuple):
-    """Device and inode of the three files that a SQLite database in use consists of; None for one that is missing.
-
-    A database is never empty: a file without bytes counts as missing.
-    """
-
-    main: tuple[int, int] | None
-    log: tuple[int, int] | None
-    shared: tuple[int, int] | None
-
-
-def _identity(path: Path) -> _Identity:
-    def of(suffix: str) -> tuple[int, int] | None:
-        try:
-            status = path.with_name(path.name + suffix).stat()
-        except FileNotFoundError:
-            return None
-        return (status.st_dev, status.st_ino) if suffix or status.st_size else None
-
-    return _Identity(of(""), of("-wal"), of("-shm"))
-
-
-def _main(path: Path) -> tuple[int, int] | None:
-    with contextlib.suppress(OSError):
-        return _identity(path).main
-    return None
 
 
 def _set_aside(path: Path) -> None:

@@ -1,7 +1,4 @@
-"""The quarantine for a process that may never need it: it is loaded at first use.
-
-Its index takes SQLAlchemy, half a second and more memory than a worker that never withholds a message.
-"""
+"""The quarantine for a process that may never need it: it is loaded at first use, and of its index what is needed."""
 
 from __future__ import annotations
 
@@ -38,5 +35,5 @@ class LateQuarantine:
             if self._loaded is None:
                 from quarantine.store import Quarantine  # noqa: PLC0415 - what this is for
 
-                self._loaded = Quarantine(self._directory, self._database)
+                self._loaded = Quarantine(self._directory, self._database, late=True)
             return self._loaded

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from contentfilter.errors import QuarantineError
 from contentfilter.mail_id import is_id
@@ -29,11 +29,14 @@ from quarantine.errors import (
     UnknownIdError,
 )
 from quarantine.files import Files
-from quarantine.index import Index
 from quarantine.item import Item, translated
+from quarantine.late_index import LateIndex
 from quarantine.rebuilding import Rebuilding
 from quarantine.record import Record
-from quarantine.tables import Holding, Query, Summary
+from quarantine.rows import Holding, Query, Summary
+
+if TYPE_CHECKING:
+    from quarantine.index import Index
 
 _log = logging.getLogger("contentfilter.quarantine")
 _T = TypeVar("_T")
@@ -67,12 +70,19 @@ class Quarantine:
     """All of it. Calls block; in the filter they run in a thread. Safe for several threads and processes.
 
     database: SQLAlchemy URL. Nothing is opened before it is used, so that it may be made before a fork.
+    late: whether most of the index may never be needed, and is not to be loaded before.
     """
 
-    def __init__(self, directory: Path, database: str) -> None:
+    def __init__(self, directory: Path, database: str, *, late: bool = False) -> None:
         lock_file = directory / ".index.lock"
         self._files = Files(directory)
-        self._index = Index(database, lock_file, self._lost)
+        self._index: Index | LateIndex
+        if late:
+            self._index = LateIndex(database, lock_file, self._lost)
+        else:
+            from quarantine.index import Index  # noqa: PLC0415 - SQLAlchemy, which is not wanted otherwise
+
+            self._index = Index(database, lock_file, self._lost)
         self._rebuilding = Rebuilding(directory / ".index.rebuild", lock_file, self._rebuilt)
         self._entering: set[str] = set()
         """Items whose rows are on their way: of a new index they are not missing."""

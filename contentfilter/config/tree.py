@@ -131,7 +131,7 @@ class Limits(Table):
 class Unpack(Table):
     """The processes that containers are opened in."""
 
-    helpers: int = Field(default=2, gt=0, le=64, description="processes of each worker; so many messages at once")
+    helpers: int = Field(default=2, gt=0, le=64, description="processes of a worker at most; so many messages at once")
     jobs_per_helper: int = Field(default=200, gt=0, description="messages after which a process is replaced")
     memory: int = Field(default=1_073_741_824, ge=134_217_728, description="bytes of address space of one process")
 

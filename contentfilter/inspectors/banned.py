@@ -69,14 +69,14 @@ class BannedInspector:
 
     def _findings(self, subject: Subject) -> Iterator[Finding]:
         asked = self._asked(subject)
-        contents = Contents(
+        with Contents(
             subject,
             minds_places=any(matcher.minds_places for matcher in asked),
             minds_text=any(matcher.minds_text for matcher in asked),
-        )
-        judged = {matcher.rules.name: _judged(matcher, contents) for matcher in asked}
-        for names in dict.fromkeys(subject.banned_rules):
-            yield from self._findings_for(names, judged, contents)
+        ) as contents:
+            judged = {matcher.rules.name: _judged(matcher, contents) for matcher in asked}
+            for names in dict.fromkeys(subject.banned_rules):
+                yield from self._findings_for(names, judged, contents)
 
     def _findings_for(
         self, names: tuple[str, ...], judged: Mapping[str, _Judged], contents: Contents

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
+from typing import Self
 
 from contentfilter.filetype import SAMPLE, detect, is_text
 from contentfilter.inspectors import Content, Subject
@@ -134,7 +135,10 @@ class One:
 
 
 class Contents:
-    """All contents of a message. minds_text: whether a rule asks for types that a plain text may have."""
+    """All contents of a message. minds_text: whether a rule asks for types that a plain text may have.
+
+    A context manager: contents know of each other until it is left, and that holds them, megabytes of them, together.
+    """
 
     def __init__(self, subject: Subject, *, minds_places: bool, minds_text: bool) -> None:
         self.minds_text = minds_text
@@ -145,7 +149,14 @@ class Contents:
         self._within: dict[Callable[[One], bool], frozenset[str]] = {}
         self._directly: dict[Callable[[One], bool], frozenset[str]] = {}
         contents: tuple[Content, ...] = (*subject.tree.parts, *subject.opened.members, *_lost(subject))
-        self.all = tuple(One(content, self) for content in contents)
+        self.all: tuple[One, ...] = tuple(One(content, self) for content in contents)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.all = ()
+        self.__dict__.pop("_copies", None)
 
     def spend(self, comparisons: int) -> None:
         """Count work. Raises OverBudgetError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 
 import pybase64
@@ -12,6 +13,7 @@ import pybase64
 from contentfilter.message import Buffer
 from contentfilter.mime.costs import Costs
 from contentfilter.mime.decoded import Decoded, Others
+from contentfilter.search import find
 
 _CHUNK = 256 * 1024
 """Bytes of base64 cleaned and decoded at a time: what a core's own cache holds."""
@@ -48,18 +50,40 @@ def _orderly(buffer: Buffer, start: int, end: int, costs: Costs) -> bytes | None
     decoded = BytesIO()
     rest = b""
     padded = False
+    position = start
     try:
-        for position in range(start, end, _CHUNK):
+        while position < end:
             costs.check()
-            digits = rest + buffer[position : min(position + _CHUNK, end)].translate(None, _BLANKS)
-            if padded and digits:
-                return None
-            whole = len(digits) - len(digits) % 4
-            decoded.write(pybase64.b64decode(digits[:whole], validate=True))
-            rest, padded = digits[whole:], digits.endswith(b"=")
+            stop = _end_of_stretch(buffer, position, end)
+            with memoryview(buffer) as view, view[position:stop] as stretch:
+                ends = padded or b"=" in rest or find(stretch, b"=") >= 0
+                content, rest = _decoded_stretch(stretch, rest)
+                if padded and (content or rest):
+                    return None
+                decoded.write(content)
+                padded = ends and not rest
+            position = stop
     except binascii.Error:
         return None
     return None if rest else decoded.getvalue()
+
+
+def _end_of_stretch(buffer: Buffer, position: int, end: int) -> int:
+    """Behind a line end where there is one: most often whole bytes end there as well."""
+    if end - position <= _CHUNK:
+        return end
+    line_end = buffer.rfind(b"\n", position, position + _CHUNK)
+    return position + _CHUNK if line_end < 0 else line_end + 1
+
+
+def _decoded_stretch(stretch: memoryview, rest: bytes) -> tuple[bytes, bytes]:
+    """The content of a stretch behind so many digits, and the digits that are left over. Raises binascii.Error."""
+    if not rest:
+        with suppress(binascii.Error):  # raised as well if the last digits make no whole byte
+            return pybase64.b64decode(stretch, validate=True, ignorechars=_BLANKS), b""
+    digits = rest + bytes(stretch).translate(None, _BLANKS)
+    whole = len(digits) - len(digits) % 4
+    return pybase64.b64decode(digits[:whole], validate=True), digits[whole:]
 
 
 def looks_like_base64(head: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contentfilter.message import Buffer
 from contentfilter.mime.fields import Header
@@ -134,6 +134,11 @@ class Tree:
     def header(self) -> Header:
         """The header of the message."""
         return self.parts[0].header
+
+    @property
+    def top(self) -> Tree:
+        """The root alone, without its content: what is left to do when nobody looks at contents any more."""
+        return Tree((replace(self.root, decoded=None),))
 
     @property
     def leaves(self) -> tuple[Part, ...]:

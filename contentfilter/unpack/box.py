@@ -1,6 +1,7 @@
-"""The worker's side of the box: a few helpers, one job each at a time, replaced when they fail and when they are old.
+"""The worker's side of the box: a few helpers, one job each at a time, replaced when they fail, grow or age.
 
-They are made when they are wanted and ended when nobody has wanted them for a while.
+They are made when they are wanted and ended when nobody has wanted them for a while. A further one is made only where
+those that are there stay busy: most jobs take milliseconds, and each helper takes memory.
 
 A job that kills, blocks or corrupts its helper costs that helper and nothing else: what came before stays, the
 message's contents are unchecked, and the next job gets a new helper. Only if no helper can be had at all, through no
@@ -11,42 +12,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import json
 import logging
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from contentfilter.errors import InspectorError
-from contentfilter.large_work import in_thread, made_in_thread
+from contentfilter.large_work import in_thread
 from contentfilter.mime import Tree
 from contentfilter.unpack import wire
 from contentfilter.unpack.budget import DEFAULT_BUDGET, Budget
 from contentfilter.unpack.choice import Candidate, passwords_of, to_open
 from contentfilter.unpack.collector import Collector
+from contentfilter.unpack.job import IN_THREAD, gather, submit
 from contentfilter.unpack.measures import Measure
 from contentfilter.unpack.nursery import COMMAND, PATIENCE, Helper, Nursery, launch, receive, send
-from contentfilter.unpack.store import Place, Store
 from contentfilter.unpack.unpacked import NOTHING, Unpacked
 
 _log = logging.getLogger("contentfilter.unpack")
 
 _GRACE: Final = 3.0
 """Seconds beyond the budget's after which a helper that has not ended the job by itself is killed."""
-_TOGETHER: Final = 64
-"""Packets that are taken before others get their turn."""
+_SOON: Final = 0.1
+"""Seconds that a job waits for a helper which has another one, before a further helper is made."""
 _LARGE: Final = 1 << 20
 """Bytes from which a message may take a helper a second, by what is in it or by its mere size."""
 _TROUBLE: Final = (OSError, TimeoutError, wire.NonsenseError, KeyError, TypeError, ValueError)
 """What comes of a nursery that dies, hangs, or says what has no sense."""
-_IN_THREAD: Final = 262_144
-"""Bytes from which a message is searched for what has to be opened in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,8 @@ class BoxSettings:
     """directory: where helpers' working directories are made; helpers: how many; jobs_per_helper: then it is replaced.
 
     memory: bytes of address space of one helper; queue: jobs that may wait for a helper; wait: seconds that they may.
-    idle: seconds without a job after which a helper is ended; command: how a nursery is started that is only ours.
+    idle: seconds without a job after which a helper is ended; growth: bytes of memory, beyond what it had when it was
+    new, after which it is replaced; command: how a nursery is started that is only ours.
     """
 
     directory: Path
@@ -64,6 +62,7 @@ class BoxSettings:
     queue: int = 100
     wait: float = 120.0
     idle: float = 15.0
+    growth: int = 32 << 20
     budget: Budget = DEFAULT_BUDGET
     command: tuple[str, ...] = COMMAND
 
@@ -88,6 +87,10 @@ class Box:
     _large_slots: asyncio.Semaphore = field(init=False)
     """Where there are several helpers, one is left to small messages."""
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _busy: int = 0
+    """Helpers that have a job."""
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """A job has."""
     _waiting: int = 0
 
     def __post_init__(self) -> None:
@@ -101,7 +104,7 @@ class Box:
 
     async def open(self, tree: Tree, size: int) -> Unpacked:
         """Open what has to be opened of a message of this size. Raises InspectorError as :meth:`unpack` does."""
-        if size < _IN_THREAD:
+        if size < IN_THREAD:
             parts = to_open(tree)
         else:
             parts = await in_thread(to_open, tree)
@@ -132,11 +135,12 @@ class Box:
     async def _with_helper(self, sources: Sequence[Candidate], size: int, passwords: tuple[str, ...]) -> Unpacked:
         helper = await self._helper()
         helper.jobs += 1
+        self._busy += 1
         collector = Collector(self.settings.budget, size, [source.path for source in sources])
         worn = True
         try:
             failed = await self._run(helper, collector, sources, size, passwords)
-            worn = bool(failed) or helper.jobs >= self.settings.jobs_per_helper
+            worn = bool(failed) or self._is_old(helper)
             if failed:
                 await self._end(helper)  # before the contents are looked at: it must not write any more
                 self._check_whose_fault(helper)
@@ -146,6 +150,8 @@ class Box:
             collector.drop()
             raise
         finally:
+            self._busy -= 1
+            self._ended.set()
             if not worn:
                 self._rest(helper)
             elif helper.pid:
@@ -153,6 +159,10 @@ class Box:
         if failed:
             _log.warning("a helper that opens containers failed: %s", failed)
         return result
+
+    def _is_old(self, helper: Helper) -> bool:
+        grown = helper.memory - helper.first_memory
+        return helper.jobs >= self.settings.jobs_per_helper or grown > self.settings.growth
 
     def _check_whose_fault(self, helper: Helper) -> None:
         """Raises InspectorError if a helper may have failed because the nursery did, and took all of them along."""
@@ -166,8 +176,8 @@ class Box:
         budget = self.settings.budget
         try:
             async with asyncio.timeout(budget.seconds + _GRACE):
-                await _submit(helper.channel, sources, size, passwords, budget)
-                await _gather(helper.channel, collector)
+                await submit(helper.channel, sources, size, passwords, budget)
+                await gather(helper.channel, collector)
         except TimeoutError:
             return f"the helper that opens containers did not end within {budget.seconds:g} s"
         except wire.NonsenseError as error:
@@ -177,12 +187,31 @@ class Box:
         return ""
 
     async def _helper(self) -> Helper:
-        """One that waits for a job and lives, or a new one. Raises InspectorError."""
+        """One that waits for a job and lives, or will soon, or a new one. Raises InspectorError."""
+        return await self._rested() or await self._soon_rested() or await self._made()
+
+    async def _rested(self) -> Helper | None:
+        """One that waits for a job and lives, if there is one."""
         while self._idle:
             helper = self._idle.pop()
             if helper.lives:
                 return helper
             await self._end(helper)
+        return None
+
+    async def _soon_rested(self) -> Helper | None:
+        """One that ends another job within a moment, if there is one."""
+        async with self._starting:
+            pass  # one that is just being made counts as well
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SOON):
+                while self._busy and not self._idle:
+                    self._ended.clear()
+                    await self._ended.wait()
+        return await self._rested()
+
+    async def _made(self) -> Helper:
+        """A new one. Raises InspectorError."""
         async with self._starting:
             nursery = await self._have_nursery()
             settings = self.settings
@@ -285,60 +314,3 @@ class Box:
         while self._idle:
             await self._end(self._idle.pop())
         self._leave_nursery()
-
-
-async def _submit(
-    channel: socket.socket, sources: Sequence[Candidate], size: int, passwords: tuple[str, ...], budget: Budget
-) -> None:
-    """Hand the contents over. Memory files: what the helper gets is a copy that it may do with as it likes."""
-    if size < _IN_THREAD:
-        store, listing = _stored(sources)
-    else:
-        store, listing = await made_in_thread(functools.partial(_stored, sources), lambda made: made[0].close())
-    try:
-        *full, last = store.files
-        for descriptor in full:
-            await send(channel, {"do": "take"}, (descriptor,))
-        job = {"do": "open", "size": size, "passwords": passwords, "budget": _told(budget), "listing": _where(listing)}
-        await send(channel, job, (last,))
-    finally:
-        store.close()
-
-
-@functools.cache
-def _told(budget: Budget) -> dict[str, Any]:
-    return asdict(budget)
-
-
-def _where(place: Place) -> dict[str, int]:
-    return {"file": place.file, "offset": place.offset, "size": place.size}
-
-
-def _stored(sources: Sequence[Candidate]) -> tuple[Store, Place]:
-    """The contents, and where among them the list of them lies. Raises OSError."""
-    store = Store()
-    try:
-        contents = []
-        for source in sources:
-            place = store.add(source.content())
-            contents.append({**_where(place), "path": source.path, "names": source.names, "type": source.declared_type})
-        return store, store.add(json.dumps(contents).encode("ascii"))
-    except BaseException:
-        store.close()
-        raise
-
-
-async def _gather(channel: socket.socket, collector: Collector) -> None:
-    """Take packets until the job is done. Raises NonsenseError, OSError if the helper is gone."""
-    taken = 0
-    while not collector.done:
-        packet = await receive(channel)
-        if packet is None:
-            raise ConnectionResetError("no word from it")
-        try:
-            collector.take(*packet)
-        except (KeyError, TypeError) as error:
-            raise wire.NonsenseError("a packet without sense") from error
-        taken += 1
-        if taken % _TOGETHER == 0:
-            await asyncio.sleep(0)

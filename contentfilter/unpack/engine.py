@@ -141,6 +141,9 @@ class Engine:
     passwords: tuple[str, ...] = ()
     _waiting: deque[tuple[Store, Source]] = field(default_factory=deque)
     _known: dict[bytes, _Known] = field(default_factory=dict)
+    """By digest."""
+    _firsts: dict[int, tuple[Store, Place, _Known] | None] = field(default_factory=dict)
+    """By size, the first content of it, until there is a second: only then can it have an equal, and needs a digest."""
     _digests: dict[Place, bytes] = field(default_factory=dict)
     """Of what lies in our own store: a stream that has many names is read once."""
 
@@ -155,16 +158,25 @@ class Engine:
             self.report.exceeded(error.limit)
 
     def _take(self, store: Store, source: Source) -> None:
-        digest = self._digest(store, source.place)
-        known = self._known.get(digest)
-        if known is not None:
+        known = self._known_of(store, source)
+        if known.path != source.path:
             self.report.same(source.path, known.path)
             self._take_copy(store, source, known)
             return
-        known = _Known(source.path, name_traits(source.names), set(stream_names(source.names)))
-        self._known[digest] = known
         with store.open(source.place) as file:
             self._take_first(source, file, known)
+
+    def _known_of(self, store: Store, source: Source) -> _Known:
+        """What is known of a content: under another path, if it was met before."""
+        known = _Known(source.path, name_traits(source.names), set(stream_names(source.names)))
+        size = source.place.size
+        if size not in self._firsts:
+            self._firsts[size] = store, source.place, known
+            return known
+        if (first := self._firsts[size]) is not None:
+            self._known[self._digest(first[0], first[1])] = first[2]
+            self._firsts[size] = None
+        return self._known.setdefault(self._digest(store, source.place), known)
 
     def _digest(self, store: Store, place: Place) -> bytes:
         if store is not self.store:

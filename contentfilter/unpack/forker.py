@@ -15,7 +15,6 @@ What it is asked, in JSON (:mod:`contentfilter.unpack.wire`), over the socket th
 from __future__ import annotations
 
 import encodings
-import gc
 import importlib
 import os
 import pkgutil
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import Final
 
 import contentfilter
+from contentfilter import allocator
 from contentfilter.printable import told
 from contentfilter.unpack import confine, wire
 from contentfilter.unpack.measures import Measure, measures
@@ -39,6 +39,14 @@ Work = Callable[[socket.socket, Callable[[], Iterator[Measure]]], None]
 """What a helper does with its socket; it can ask what keeps it in its box."""
 
 _NETWORK: Final = Path("/proc/self/ns/net")
+_AHEAD: Final = ("landlock", "pyseccomp", "pikepdf")
+_LATE: Final = (
+    *("stringprep", "zstandard", "oletools.olevba", "oletools.rtfobj", "msoffcrypto", "compressed_rtf"),
+    *("tnefparse.mapi", "cryptography.hazmat.primitives.ciphers", "cryptography.hazmat.primitives.ciphers.modes"),
+)
+"""What a helper loads by itself if it meets one of the few contents that need it: all of it is 15 MB."""
+_MOST_FOUND: Final = 32_768
+"""Bytes; a pipe takes so many without a reader."""
 _SHOWN: Final = 200
 _PEER: Final = struct.Struct("3i")
 """Process, user and group at the other end, see unix(7)."""
@@ -54,25 +62,36 @@ def main(load: Callable[[], Work], descriptor: int) -> None:
         # Whoever stops all of a service's processes at once means the workers, which need us until they have finished.
         signal.signal(number, signal.SIG_IGN)
     confine.inherit_orphans()
+    allocator.give_back()
     with socket.socket(fileno=descriptor) as door:
         _Nursery(door, load, starter, _tried_out(starter)).run()
 
 
 def _tried_out(starter: int) -> tuple[str, ...]:
     """What helpers will lack: found in a process that is given up, as we confine ourselves only once we are needed."""
+
+    def missing() -> Iterable[str]:
+        _load(("landlock", "pyseccomp"))
+        return _boxed(starter)
+
+    return _found_by_another(missing) or ()
+
+
+def _found_by_another(find: Callable[[], Iterable[str]]) -> tuple[str, ...] | None:
+    """Lines that a process of its own finds, which may take from itself what we still need. None if it failed."""
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
+        status = 70
         try:
-            _load(("landlock", "pyseccomp"))
-            missing = _confined(starter) + confine.only_these_files(Path("/usr"), _program_files())
-            os.write(writer, "\n".join(missing).encode()[:500])
+            os.write(writer, "\n".join(find()).encode()[:_MOST_FOUND])
+            status = 0
         finally:
-            os._exit(0)
+            os._exit(status)
     os.close(writer)
-    os.waitpid(pid, 0)
     with open(reader, encoding="utf-8", errors="replace") as pipe:  # noqa: PTH123 - a descriptor
-        return tuple(pipe.read().splitlines())
+        found = tuple(pipe.read().splitlines())
+    return found if os.waitpid(pid, 0)[1] == 0 else None
 
 
 def _confined(starter: int) -> tuple[str, ...]:
@@ -83,11 +102,36 @@ def _confined(starter: int) -> tuple[str, ...]:
     return missing + confine.filter_system_calls((-1, starter, os.getpid()))
 
 
-def _load_ahead() -> None:
-    """Load what will be wanted: helpers share it, and nobody, who we may become, need not be able to read it."""
-    _load(("landlock", "pyseccomp", "stringprep", "zstandard", "pikepdf", "oletools.olevba", "oletools.rtfobj"))
-    _load(("msoffcrypto", "compressed_rtf", "tnefparse.mapi"))
-    _load(f"encodings.{each.name}" for each in pkgutil.iter_modules(encodings.__path__))
+def _boxed(starter: int) -> tuple[str, ...]:
+    """Be as confined as a helper is; what cannot be had of it."""
+    return _confined(starter) + confine.only_these_files(Path("/usr"), _program_files())
+
+
+def _load_ahead(starter: int) -> None:
+    """Load what most helpers will want, since they share it; of what few want, only what they could not read."""
+    _load(_AHEAD)
+    late = (*_LATE, *(f"encodings.{each.name}" for each in pkgutil.iter_modules(encodings.__path__)))
+
+    def unreadable() -> list[str]:
+        before = {*sys.modules}
+        _load(late)
+        wanted = [name for name in sys.modules if name not in before]
+        _boxed(starter)
+        return [name for name in wanted if not _readable(name)]
+
+    found = _found_by_another(unreadable)
+    _load(late if found is None else found)
+
+
+def _readable(name: str) -> bool:
+    """Whether we can read the file of a module that is loaded."""
+    file = getattr(sys.modules[name], "__file__", None)
+    try:
+        if file is not None:
+            Path(file).open("rb").close()
+    except OSError:
+        return False
+    return True
 
 
 def _load(modules: Iterable[str]) -> None:
@@ -167,12 +211,11 @@ class _Nursery:
         """Load, and have no way back to what helpers must not have."""
         if self.work is None:
             work = self.load()
-            _load_ahead()
+            _load_ahead(self.starter)
             before = _NETWORK.stat().st_ino
             _confined(self.starter)
             self.own_network = _NETWORK.stat().st_ino != before
-            gc.collect()
-            gc.freeze()
+            allocator.loaded()
             self.work = work
         return self.work
 

@@ -7,6 +7,7 @@ over that it asks for helpers. The door outlives a nursery that died: whoever ha
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import shutil
 import socket
@@ -37,6 +38,20 @@ class Helper:
     jobs: int = 0
     idle_since: float = 0.0
     """By the monotonic clock."""
+    first_memory: int = 0
+    """Bytes that it had when it was new."""
+
+    def __post_init__(self) -> None:
+        self.first_memory = self.memory
+
+    @property
+    def memory(self) -> int:
+        """Bytes in memory that are of no file; 0 where that cannot be seen, as with hidepid of proc(5)."""
+        try:
+            _, resident, of_files, *_ = Path(f"/proc/{self.pid}/statm").read_text().split()
+        except OSError:
+            return 0
+        return (int(resident) - int(of_files)) * mmap.PAGESIZE
 
     @property
     def lives(self) -> bool:

@@ -6,6 +6,7 @@ Run as a program, as the box does with the real one.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import socket
@@ -24,6 +25,8 @@ from contentfilter.unpack import forker, helper, wire
 from contentfilter.unpack.opener import EncryptedError, Kind, NotThisError, Sink, UnpackError
 
 COMMAND = (sys.executable, __file__)
+
+_HELD: list[bytes] = []
 
 
 class Toy:
@@ -115,6 +118,10 @@ class Toy:
 
     def do_allocate(self, size: str, sink: Sink) -> None:
         self.do_give(str(len(bytearray(int(size)))), sink)
+
+    def do_hold(self, size: str, sink: Sink) -> None:
+        """Take memory and never let it go."""
+        _HELD.append(b"x" * int(size))
 
     def do_bomb(self, _: str, sink: Sink) -> None:
         """Every process forks two more, for as long as that works, in sessions of their own; then all sleep."""
@@ -240,6 +247,11 @@ def _signal(pid: str) -> str:
     return "signalled"
 
 
+def _import(name: str) -> str:
+    """Whether it was there already, and where it comes from."""
+    return f"{name in sys.modules} {importlib.import_module(name).__file__}"
+
+
 def _connect(port: str) -> str:
     with socket.create_connection(("127.0.0.1", int(port)), timeout=5):
         return "connected"
@@ -247,6 +259,7 @@ def _connect(port: str) -> str:
 
 _TRIED: dict[str, Callable[[str], str]] = {
     "connect": _connect,
+    "import": _import,
     "socket": lambda _: f"made {socket.socket(socket.AF_UNIX).fileno()}",
     "read": lambda path: f"read {len(Path(path).read_bytes())}",
     "write": lambda path: f"wrote {Path(path).write_text('x')}",

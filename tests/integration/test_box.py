@@ -84,6 +84,24 @@ async def test_large_messages_leave_a_helper_to_small_ones(tmp_path: Path) -> No
         await box.close()
 
 
+async def test_short_jobs_take_turns_with_one_helper(tmp_path: Path) -> None:
+    """A further one takes memory, and is made only where the first stays busy."""
+    tmp_path.chmod(0o755)
+    box = Box(BoxSettings(tmp_path, helpers=3, command=COMMAND, budget=replace(BUDGET, seconds=60.0)))
+    try:
+        answers = await asyncio.gather(*(said(box, "pid") for _ in range(20)))
+        assert len({answer[0] for answer in answers}) == 1
+        long = asyncio.create_task(run(box, "hang"))
+        await asyncio.sleep(0)  # it has the helper
+        other = await said(box, "pid")
+        assert not long.done()
+        assert other != answers[0]
+        long.cancel()
+        await asyncio.gather(long, return_exceptions=True)
+    finally:
+        await box.close()
+
+
 async def test_members_come_back(box: Box) -> None:
     with await run(box, "give one", "give two", "large 5000000") as result:
         assert [member.path for member in result.members] == ["1/1", "1/2", "1/3"]
@@ -190,6 +208,11 @@ async def test_helpers_grow_old(box: Box) -> None:
     box.settings = replace(box.settings, jobs_per_helper=3)
     pids = [int((await said(box, "pid"))[0]) for _ in range(7)]
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
+
+
+async def test_helpers_that_have_grown_are_replaced(box: Box) -> None:
+    pids = [(await said(box, f"hold {size}", "pid"))[0] for size in (1_000_000, 50_000_000, 1_000_000)]
+    assert pids[0] == pids[1] != pids[2]
 
 
 async def test_no_root_no_network_no_privileges(box: Box) -> None:

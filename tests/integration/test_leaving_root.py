@@ -275,3 +275,17 @@ def test_a_change_that_is_none_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(f"contentfilter.account.os.{name}", lambda *_: None)
     with pytest.raises(AccountError, match='still root after the change to "daemon"'):
         Account.named("daemon").become()
+
+
+def test_what_the_user_can_read_is_found_out_as_the_user(open_directory: Path) -> None:
+    account = Account.named(USER.pw_name)
+    with tempfile.TemporaryDirectory(dir=open_directory) as name:
+        Path(name).chmod(0o755)
+        file = Path(name, "module.py")
+        file.write_text("")
+        file.chmod(0o644)
+        assert account.reads([file])
+        Path(name).chmod(0o700)
+        assert not account.reads([file])
+        assert file.read_text() == ""  # and we are root still
+        assert os.geteuid() == 0

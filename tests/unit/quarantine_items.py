@@ -17,8 +17,8 @@ NOON = 1_795_262_400.0
 """2026-11-21 12:00 UTC."""
 
 
-def open_quarantine(directory: Path) -> Quarantine:
-    return Quarantine(directory / "quarantine", f"sqlite:///{directory / 'quarantine' / 'index.sqlite'}")
+def open_quarantine(directory: Path, *, late: bool = False) -> Quarantine:
+    return Quarantine(directory / "quarantine", f"sqlite:///{directory / 'quarantine' / 'index.sqlite'}", late=late)
 
 
 def withheld(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from contentfilter.inspectors.banned import BannedInspector
 from contentfilter.inspectors.banned_matching import PROGRAM_TYPES
 from contentfilter.inspectors.banned_rules import CONTAINER_TYPES, PROGRAM_EXTENSIONS
 from contentfilter.message import Message
-from contentfilter.mime import parse
+from contentfilter.mime import Part, parse
 from contentfilter.unpack.unpacked import Member, Sign, Unpacked
 from tests.unit.test_banned import attached
 from tests.unit.test_filetype import ELF, windows_program
@@ -342,6 +343,19 @@ async def test_the_type_of_a_content_is_looked_at_once(monkeypatch: pytest.Monke
     asked = inspector(a=rules, b=rules)
     await asked.inspect(replace(subject(attached(b"a", bytes(100))), banned_rules=(("a",), ("b",), ("a", "b"))))
     assert len(samples) == 1
+
+
+async def test_nothing_of_a_message_is_held_once_it_was_looked_at() -> None:
+    """What holds itself is let go only when garbage is collected: ten attachments of many megabytes later."""
+    asked = inspector('{action = "deny", names = ["x"], inside = ["zip"]}', DENY_NAMES)
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(await asked.inspect(subject(attached(b"a.exe", b"unique" * 100)))) == 1
+        held = [each for each in gc.get_objects() if isinstance(each, Part) and each.content().startswith(b"unique")]
+        assert held == []
+    finally:
+        gc.enable()
 
 
 async def test_work_is_bounded_and_what_was_not_compared_is_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,12 @@ def test_a_container_of_itself_is_opened_once(tmp_path: Path) -> None:
     assert not seen.limits
 
 
+def test_contents_of_one_size_are_told_apart_and_each_copy_is_known(tmp_path: Path) -> None:
+    contents = [b"one thing", b"two thing", b"longer content", b"one thing", b"six thing", b"two thing", b"six thing"]
+    seen = opened_all([((), content) for content in contents], tmp_path)
+    assert seen.copies == [("4", "1"), ("6", "2"), ("7", "5")]
+
+
 def test_depth_is_limited_and_the_rest_goes_on(tmp_path: Path) -> None:
     seen = opened("do:deeper 0\ndo:give x", tmp_path, budget=Budget(depth=3))
     assert seen.limits == ["unpack_depth"]

@@ -14,7 +14,7 @@ contentfilter
 contentfilter.reply contentfilter.errors contentfilter.envelope contentfilter.xtext contentfilter.xforward
 contentfilter.gradually contentfilter.mail_id contentfilter.endpoint contentfilter.address contentfilter.domains
 contentfilter.printable contentfilter.output contentfilter.marks contentfilter.folding contentfilter.board
-contentfilter.search contentfilter.large_work contentfilter.patience
+contentfilter.search contentfilter.large_work contentfilter.patience contentfilter.allocator
 contentfilter.message contentfilter.finding contentfilter.failure contentfilter.verdict
 contentfilter.mime contentfilter.age contentfilter.filetype
 contentfilter.html_source contentfilter.html_text contentfilter.text
@@ -33,7 +33,7 @@ contentfilter.copies contentfilter.refused
 contentfilter.identity contentfilter.ledger contentfilter.turns contentfilter.retries
 contentfilter.handled contentfilter.history contentfilter.history_expiry
 contentfilter.judging contentfilter.pipeline
-contentfilter.allocator contentfilter.systemd contentfilter.account contentfilter.sockets contentfilter.slot
+contentfilter.systemd contentfilter.account contentfilter.sockets contentfilter.slot
 contentfilter.guard contentfilter.daemon contentfilter.worker
 contentfilter.diagnosis contentfilter.policy_doctor contentfilter.doctor
 contentfilter.dump contentfilter.presentation

@@ -167,3 +167,24 @@ def test_edits() -> None:
     edits = HeaderEdits(b"Top: x\r\n", (Replacement(15, 15, b"T "), Replacement(0, 6), Replacement(12, 12)))
     with Message(raw) as message:
         assert b"".join(bytes(piece) for piece in message.edited(edits)) == b"Top: x\r\nB: 2\r\nC: T 3\r\n\r\nbody"
+
+
+def test_a_message_at_rest_takes_no_memory_and_is_the_same(tmp_path: Path) -> None:
+    content = os.urandom(1 << 20) * 8
+    with spooled([content], tmp_path, 0) as message:
+        whole = len(message.buffer[:])
+        before = _resident_files()
+        message.rest()
+        assert before - _resident_files() > whole - (1 << 20)
+        assert message.buffer[:] == content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def test_a_message_in_memory_rests_as_it_is() -> None:
+    with Message(b"content") as message:
+        message.rest()
+        assert message.buffer == b"content"
+
+
+def _resident_files() -> int:
+    """Bytes of files that are in our memory (RssFile and RssShmem of proc(5))."""
+    return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE

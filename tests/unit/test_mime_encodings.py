@@ -66,6 +66,17 @@ def test_base64_across_chunks(chunk: int, size: int, monkeypatch: pytest.MonkeyP
     assert decoded(base64.encodebytes(content).replace(b"\n", b"\r\n")) == Decoded(content)
 
 
+@given(st.lists(st.sampled_from([b"YWJj", b"YW", b"I", b"=", b"==", b"\r\n", b" ", b"*"]), max_size=12).map(b"".join))
+@example(b"YWJjYQ=\r\n=")
+@example(b"YQ==\r\nYg==")
+def test_base64_is_the_same_wherever_it_is_cut(data: bytes) -> None:
+    whole = decoded(data)
+    for chunk in range(1, 8):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(base_64, "_CHUNK", chunk)
+            assert decoded(data) == whole
+
+
 def test_base64_padding_at_the_end_of_a_chunk_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_64, "_CHUNK", 4)
     assert decoded(b"YQ==Yg==").defects == ("base64-after-padding",)

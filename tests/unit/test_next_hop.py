@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from contentfilter import reply
+from contentfilter import next_hop, reply
 from contentfilter.envelope import Client, Envelope, Recipient
 from contentfilter.errors import NextHopError
 from contentfilter.message import HeaderEdits, Message
-from contentfilter.next_hop import Content, NextHop, NextHopSettings
+from contentfilter.next_hop import LARGE, Content, NextHop, NextHopSettings
 from contentfilter.reply import Reply
 from tests.fakes.next_hop import (
     EVERYTHING,
@@ -625,6 +625,56 @@ async def test_idle_connection_is_closed_in_time(connect: Connect) -> None:
         assert hop.commands[-1] == b"QUIT"
         await send(way)
         assert hop.connections == 2
+
+
+LARGE_TEXT = TEXT + b"x" * LARGE + b"\r\n"
+
+
+def send_large(way: NextHop) -> Coroutine[None, None, tuple[Reply, ...]]:
+    return send(way, content=content_of(LARGE_TEXT), size=len(LARGE_TEXT))
+
+
+async def test_large_messages_go_one_after_the_other_and_small_ones_do_not_wait_for_them(connect: Connect) -> None:
+    hold = Hold("250 2.0.0 Ok: queued as FAKE")
+    async with FakeNextHop({"dot": [hold]}) as hop:
+        way = connect(hop)
+        first = asyncio.create_task(send_large(way))
+        await hold.reached.wait()
+        second = asyncio.create_task(send_large(way))
+        await send(way)
+        assert [one.content == TEXT for one in hop.transactions] == [False, True]
+        hold.go.set()
+        assert await asyncio.gather(first, second) == [(QUEUED, QUEUED, QUEUED)] * 2
+        assert [one.content for one in hop.delivered].count(LARGE_TEXT) == 2
+
+
+async def test_a_large_message_does_not_wait_for_ever_for_one_that_hangs(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(next_hop, "COURTESY", 0.01)
+    hold = Hold("250 2.0.0 Ok: queued as FAKE")
+    async with FakeNextHop({"dot": [hold]}) as hop:
+        way = connect(hop)
+        first = asyncio.create_task(send_large(way))
+        await hold.reached.wait()
+        assert await send_large(way) == (QUEUED, QUEUED, QUEUED)
+        assert await send_large(way) == (QUEUED, QUEUED, QUEUED)
+        hold.go.set()
+        assert await first == (QUEUED, QUEUED, QUEUED)
+
+
+async def test_a_large_message_that_failed_lets_the_next_one_go(connect: Connect) -> None:
+    hold = Hold("250 2.0.0 Ok")
+    async with FakeNextHop({"dot": [Close(), hold]}) as hop:
+        way = connect(hop)
+        assert [one.temporary for one in await send_large(way)] == [True] * 3
+        cancelled = asyncio.create_task(send_large(way))
+        await hold.reached.wait()
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        hold.go.set()
+        assert await send_large(way) == (QUEUED, QUEUED, QUEUED)
 
 
 async def test_cancelled_send_drops_the_connection(connect: Connect) -> None:

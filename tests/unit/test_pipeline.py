@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import email
 import email.utils
+import gc
 import logging
 import threading
 from collections.abc import Collection, Sequence
@@ -24,7 +26,7 @@ from contentfilter.inspectors import Inspector, Subject
 from contentfilter.intake.parameters import parse_rcpt
 from contentfilter.judging import Site
 from contentfilter.message import Message
-from contentfilter.mime import Limits, Tree
+from contentfilter.mime import Limits, Part, Tree
 from contentfilter.next_hop import Content
 from contentfilter.pipeline import Pipeline
 from contentfilter.policy.entry import Found
@@ -235,6 +237,31 @@ async def test_groups_that_are_not_sent_in_time_come_again(caplog: pytest.LogCap
     replies = await it.handle(replace(ENVELOPE, recipients=(BOB, CAROL, Recipient("dave@x.example"))))
     assert [answer.code for answer in replies] == [250, 451, 451]
     assert "not sent to 1 recipients in time" in caplog.text
+
+
+async def test_attachments_are_not_held_while_the_message_is_sent() -> None:
+    held: list[int] = []
+
+    def attachments() -> int:
+        return sum(isinstance(each, Part) and each.decoded == b"unlike any other" for each in gc.get_objects())
+
+    class Looking(Way):
+        async def send(
+            self, envelope: Envelope, recipients: Sequence[Recipient], content: Content, size: int, via: str = ""
+        ) -> tuple[Reply, ...]:
+            held.append(attachments())
+            return await super().send(envelope, recipients, content, size, via)
+
+    class Opening(Unopened):
+        async def open(self, tree: Tree, size: int) -> Unpacked:
+            held.append(attachments())
+            return await super().open(tree, size)
+
+    it = made()
+    it.pipeline._delivery._way, it.pipeline._box = Looking(), Opening()
+    encoded = base64.encodebytes(b"unlike any other").replace(b"\n", b"\r\n")
+    await it.handle(raw=b"Content-Transfer-Encoding: base64\r\n" + MESSAGE.partition(b"body")[0] + encoded)
+    assert held == [1, 0]
 
 
 async def test_who_is_cut_off_before_the_answer_leaves_no_copy() -> None:

@@ -24,9 +24,9 @@ from tests.unit.quarantine_items import NOON, keep, make, open_quarantine
 PATIENCE = 30.0
 
 
-@pytest.fixture
-def quarantine(tmp_path: Path) -> Iterator[Quarantine]:
-    opened = open_quarantine(tmp_path)
+@pytest.fixture(params=[False, True], ids=["of a command", "of a worker"])
+def quarantine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Quarantine]:
+    opened = open_quarantine(tmp_path, late=request.param)
     yield opened
     opened.close()
 

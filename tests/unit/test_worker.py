@@ -155,3 +155,25 @@ def test_history_is_below_the_state_directory_or_there_is_none() -> None:
     assert on is not None
     assert on._directory == Path("/srv/filter/history")
     assert worker.history_for(config.parse("[history]\nkeep_days = 0", "test")) is None
+
+
+LOADING = """
+import sys
+from pathlib import Path
+from contentfilter import worker
+
+class User:
+    def reads(self, files):
+        assert all(isinstance(file, Path) and file.is_file() for file in files)
+        return sys.argv[1] == "reads"
+
+before = "sqlalchemy" in sys.modules
+worker.load_unreadable(User())
+print(before, "sqlalchemy" in sys.modules, "aiospamc" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("user", "loaded"), [("reads", "False False False"), ("does not", "False True True")])
+def test_what_the_user_cannot_read_is_loaded_while_we_are_root(user: str, loaded: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LOADING, user], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == loaded

@@ -6,10 +6,6 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CBC
-
 from contentfilter.unpack.openers.common import sliced
 
 BLOCK = 16
@@ -32,6 +28,10 @@ class Key:
 
     def decrypted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """The pieces decrypted; what is left over of the last block is dropped."""
+        from cryptography.hazmat.primitives.ciphers import Cipher  # noqa: PLC0415 - 7 MB, and rarely wanted
+        from cryptography.hazmat.primitives.ciphers.algorithms import AES  # noqa: PLC0415
+        from cryptography.hazmat.primitives.ciphers.modes import CBC  # noqa: PLC0415
+
         decryptor = Cipher(AES(self.key), CBC(self.vector)).decryptor()
         for piece in pieces:
             yield decryptor.update(piece)
