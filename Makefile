@@ -6,8 +6,8 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SECONDS ?= 60
 MINUTES ?= 10
-# A process for each core. The tests of a file stay in one, with what they share.
-AT_ONCE ?= --numprocesses auto --dist loadfile
+# A process for each core. The tests of a file stay in one, with what they share; the long files come first as it is.
+AT_ONCE ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -67,6 +67,11 @@ class Figures:
     not_passed: int = 0
 
     @property
+    def cpu_in_all(self) -> float:
+        """Milliseconds of the side's own processes and of the scanners beside it."""
+        return self.cpu + self.scanners_cpu
+
+    @property
     def rate(self) -> float:
         """Messages a second, the median of the rounds."""
         return statistics.median(self.rates) if self.rates else 0.0

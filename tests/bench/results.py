@@ -91,7 +91,7 @@ def _comparison_table(figures: Sequence[Figures]) -> str:
             shares = [f"{100 * one.rate / bound.rate:.0f} %" if one and bound.rate else "" for one in (ours, theirs)]
             rows.append(["of what spamd alone can do", *shares, "", ""])
         rows.append(_row("processor time of the filter, a message", ours, theirs, bound, "cpu", "{:.2f} ms"))
-        rows.append(_row("that of the scanners beside it", ours, theirs, None, "scanners_cpu", "{:.2f} ms"))
+        rows.append(_row("with that of the scanners beside it", ours, theirs, None, "cpu_in_all", "{:.2f} ms"))
         at = f" at {ours.load:.1f}/s" if ours else ""
         rows.append(_row(f"latency{at}, p50", ours, theirs, None, "p50", "{:.1f} ms"))
         rows.append(_row(f"latency{at}, p99", ours, theirs, None, "p99", "{:.1f} ms"))

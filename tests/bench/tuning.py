@@ -69,7 +69,7 @@ def _medians(trial: Trial, profile_name: str, rounds: Sequence[tuple[int, Figure
             "processes": number,
             "profile": profile_name,
             "rate": statistics.median(one.rate for one in figures),
-            "cpu": statistics.median(one.cpu + one.scanners_cpu for one in figures),
+            "cpu": statistics.median(one.cpu_in_all for one in figures),
             "memory": statistics.median(one.memory_with_spamd for one in figures),
         }
         for (side, number), figures in by.items()
