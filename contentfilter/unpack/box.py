@@ -38,6 +38,8 @@ _log = logging.getLogger("contentfilter.unpack")
 
 _GRACE: Final = 3.0
 """Seconds beyond the budget's after which a helper that has not ended the job by itself is killed."""
+_LOOK_EVERY: Final = 8
+"""Jobs on small messages after which a look is taken at a helper's memory."""
 _SOON: Final = 0.1
 """Seconds that a job waits for a helper which has another one, before a further helper is made."""
 _LARGE: Final = 1 << 20
@@ -140,7 +142,7 @@ class Box:
         worn = True
         try:
             failed = await self._run(helper, collector, sources, size, passwords)
-            worn = bool(failed) or self._is_old(helper)
+            worn = bool(failed) or self._is_old(helper, size)
             if failed:
                 await self._end(helper)  # before the contents are looked at: it must not write any more
                 self._check_whose_fault(helper)
@@ -160,9 +162,13 @@ class Box:
             _log.warning("a helper that opens containers failed: %s", failed)
         return result
 
-    def _is_old(self, helper: Helper) -> bool:
-        grown = helper.memory - helper.first_memory
-        return helper.jobs >= self.settings.jobs_per_helper or grown > self.settings.growth
+    def _is_old(self, helper: Helper, size: int) -> bool:
+        """After a job on a message of this size."""
+        if helper.jobs >= self.settings.jobs_per_helper:
+            return True
+        if size < _LARGE and helper.jobs % _LOOK_EVERY:
+            return False  # to look takes as long as a hundredth of a job
+        return helper.memory - helper.first_memory > self.settings.growth
 
     def _check_whose_fault(self, helper: Helper) -> None:
         """Raises InspectorError if a helper may have failed because the nursery did, and took all of them along."""

@@ -113,9 +113,9 @@ _ASKED_FOR: Final = re.compile(
     rf"[{_QUOTES}<\[(]{{0,2}}([^\s{_QUOTES}<>\[\]()]{{1,64}})",
     re.IGNORECASE,
 )
-_WORDS: Final = (
-    *("pass", "pw", "kennwort", "contraseña", "clave", "senha", "hasło", "parola", "wachtwoord", "lösenord"),
-    *("adgangskode", "heslo", "пароль", "密码", "密碼", "パスワード"),
+_WORDS: Final = re2.compile(
+    "(?i)pass|pw|kennwort|contraseña|clave|senha|hasło|parola|wachtwoord|lösenord|adgangskode|heslo"
+    "|пароль|密码|密碼|パスワード".encode()
 )
 """Without one of these nothing above is found: most mail has none, and to look for a word is cheap."""
 _QUOTED: Final = re.compile(rf"[{_QUOTES}]([^\s{_QUOTES}<>]{{3,64}})[{_QUOTES}]")
@@ -125,8 +125,7 @@ _TAG: Final = re.compile(r"<[^<>]{0,2000}>")
 def passwords_in(text: str) -> tuple[str, ...]:
     """Words of a message that may be the password of what is attached, the likeliest first, few."""
     found: dict[str, None] = {}
-    folded = text.casefold()
-    if not any(word in folded for word in _WORDS):
+    if not _WORDS.search(text.encode("utf-8", "replace")):
         return ()
     for match in _ASKED_FOR.finditer(text):
         for word in (match[1], match[1].rstrip(".,;:!?")):
