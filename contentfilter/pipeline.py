@@ -184,15 +184,16 @@ class Pipeline:
         self._judging.check_loop(tree)  # 1
         effective = await self._policies.of_all(envelope)  # 2
         policies = [one.policy for one in effective]
-        opened = await self._box.open(tree, len(message))  # 3, the containers, now that it is no loop
-        try:
-            users, rules = wanted(policies)
-            subject = Subject(mail_id, envelope, message, tree, users, opened, rules)
-            evidence, harm = await self._judging.inspect(subject, policies)  # 4
-            verdicts = await self._judging.decide(envelope, effective, evidence)  # 5
-        except BaseException:
-            opened.close()
-            raise
+        users, rules = wanted(policies)
+        subject = Subject(mail_id, envelope, message, tree, users, banned_rules=rules)
+        async with self._judging.inquiry(subject, policies) as inquiry:  # 4, those who look into no container
+            opened = await self._box.open(tree, len(message))  # 3, the containers, now that it is no loop
+            try:
+                evidence, harm = await inquiry.conclude(opened)  # 4
+                verdicts = await self._judging.decide(envelope, effective, evidence)  # 5
+            except BaseException:
+                opened.close()
+                raise
         return Case(mail_id, envelope, message, tree, evidence, effective, verdicts, opened, harm)
 
     async def _carry_out(self, case: Case, attempt: Attempt, replies: list[Reply | None]) -> None:

@@ -114,6 +114,11 @@ class Inspector(Protocol):
 class Remote(Protocol):
     """An inspector that asks another process."""
 
+    @property
+    def looks_inside(self) -> bool:
+        """Whether it is shown what is in containers; one that is not is asked before they are open."""
+        ...
+
     async def answers(self) -> bool:
         """Whether that one answers at all, within seconds."""
         ...

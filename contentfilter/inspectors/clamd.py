@@ -99,6 +99,11 @@ class ClamdInspector:
             return await in_thread(lambda: list(_items(subject, all_digests=self._digests)))
         return list(_items(subject, all_digests=self._digests))
 
+    @property
+    def looks_inside(self) -> bool:
+        """Whether containers have to be open: clamd is shown what is in them."""
+        return True
+
     async def answers(self) -> bool:
         """Whether any clamd scans a few bytes within seconds: PING it answers also with all its threads taken."""
         return await self._servers.answers(ClamdServer.probe)

@@ -133,6 +133,11 @@ class RspamdInspector:
 
         return await self._scans.findings(subject.spam_users, scan)
 
+    @property
+    def looks_inside(self) -> bool:
+        """Whether containers have to be open: it is shown the message alone."""
+        return False
+
     async def answers(self) -> bool:
         """Whether any Rspamd answers /ping within seconds."""
         return await self._servers.answers()

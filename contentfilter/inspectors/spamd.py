@@ -148,6 +148,11 @@ class SpamdInspector:
         content = scanner_input(subject.message, subject.envelope, self._size_limit)
         return await self._scans.findings(subject.spam_users, lambda server, user: server.score(content, user))
 
+    @property
+    def looks_inside(self) -> bool:
+        """Whether containers have to be open: it is shown the message alone."""
+        return False
+
     async def answers(self) -> bool:
         """Whether any spamd answers PING within seconds."""
         return await self._servers.answers()

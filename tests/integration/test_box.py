@@ -214,6 +214,9 @@ async def test_helpers_that_have_grown_are_replaced(box: Box) -> None:
     sizes = (1_000_000, 50_000_000, *[1_000_000] * 14)
     pids = [(await said(box, f"hold {size}", "pid"))[0] for size in sizes]
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [8, 8]
+    with await run(box, "hold 50000000", size=2_000_000) as result:  # of a large message it is seen at once
+        assert not result.failed
+    assert (await said(box, "pid"))[0] not in pids
 
 
 async def test_no_root_no_network_no_privileges(box: Box) -> None:

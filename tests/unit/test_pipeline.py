@@ -19,9 +19,10 @@ from contentfilter import judging, pipeline, refused, reply
 from contentfilter.decision import decide
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
-from contentfilter.errors import FilterError, PolicyError
+from contentfilter.errors import FilterError, InspectorError, PolicyError
 from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
+from contentfilter.inquiry import Terms
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.intake.parameters import parse_rcpt
 from contentfilter.judging import Site
@@ -34,7 +35,7 @@ from contentfilter.policy.lookup import Policies
 from contentfilter.policy.settings import Policy
 from contentfilter.reply import Reply
 from contentfilter.routes import outgoing
-from contentfilter.unpack.unpacked import Unpacked
+from contentfilter.unpack.unpacked import NOTHING, Unpacked
 from contentfilter.verdict import Action, Category, Route, Verdict
 from quarantine.record import Record, State
 from tests.journey import HOST, MESSAGE, Scripted, Unopened, silent
@@ -145,7 +146,7 @@ async def test_a_silent_scanner_has_some_time_to_come_back(
     minutes: int, mode: OnFailure, answer: int, alert: str | None
 ) -> None:
     it = made(silent("clamd"))
-    it.pipeline._judging._site = replace(it.pipeline._site, on_failure={"clamd": mode}, failure_grace={"clamd": 600.0})
+    it.pipeline._judging._terms = Terms(10.0, on_failure={"clamd": mode}, failure_grace={"clamd": 600.0})
     came = ENVELOPE.received_at - minutes * 60
     received = f"Received: by mx.example (Postfix); {email.utils.formatdate(came)}\r\n".encode()
     (got,) = await it.handle(raw=received + MESSAGE)
@@ -172,6 +173,8 @@ async def test_a_scanner_that_waits_for_its_turn_is_given_the_time() -> None:
     """And none too much: what it does afterwards is limited as ever."""
 
     class Waiting(Scripted):
+        looks_inside = True
+
         async def answers(self) -> bool:
             return False
 
@@ -196,25 +199,70 @@ async def test_a_scanner_that_waits_for_its_turn_is_given_the_time() -> None:
 async def test_who_asks_another_process_has_asked_before_we_look_ourselves() -> None:
     """What we find out meanwhile costs a message no time then."""
     order: list[str] = []
+    it = made(
+        Looking("banned", log=order), Asking("clamd", log=order), Asking("spamd", looks_inside=False, log=order),
+        Looking("header", log=order),
+    )  # fmt: skip
+    it.pipeline._box = Opener(order)
+    await it.handle()
+    assert order[:4] == ["spamd asked", "containers opened", "clamd asked", "banned looks"]
+    assert order[4] == "header looks"
+    assert sorted(order[5:]) == ["clamd answered", "spamd answered"]
 
-    class Asking(Scripted):
-        async def answers(self) -> bool:
-            return True
 
-        async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
-            order.append(f"{self.name} asked")
+async def test_who_was_asked_early_is_given_up_when_containers_cannot_be_opened() -> None:
+    order: list[str] = []
+    it = made(Asking("spamd", looks_inside=False, log=order))
+    it.pipeline._box = Opener(order, InspectorError("no helper"))
+    with pytest.raises(InspectorError, match="no helper"):
+        await it.handle()
+    assert order == ["spamd asked", "spamd given up"]
+
+
+@dataclass
+class Asking(Scripted):
+    """One that asks another process, and takes a moment. looks_inside: as inspectors have it."""
+
+    looks_inside: bool = True
+    log: list[str] = field(default_factory=list)
+
+    async def answers(self) -> bool:
+        return True
+
+    async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+        self.log.append(f"{self.name} asked")
+        try:
             await asyncio.sleep(0.01)
-            order.append(f"{self.name} answered")
-            return ()
+        except asyncio.CancelledError:
+            self.log.append(f"{self.name} given up")
+            raise
+        self.log.append(f"{self.name} answered")
+        return ()
 
-    class Looking(Scripted):
-        async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
-            order.append(f"{self.name} looks")
-            return ()
 
-    await made(Looking("banned"), Asking("clamd"), Asking("spamd"), Looking("header")).handle()
-    assert order[:2] == ["clamd asked", "spamd asked"]
-    assert order[2:4] == ["banned looks", "header looks"]
+@dataclass
+class Looking(Scripted):
+    """One that looks itself."""
+
+    log: list[str] = field(default_factory=list)
+
+    async def inspect(self, subject: Subject) -> tuple[Finding, ...]:
+        self.log.append(f"{self.name} looks")
+        return ()
+
+
+class Opener:
+    """A box that takes a moment, or fails."""
+
+    def __init__(self, log: list[str], failure: Exception | None = None) -> None:
+        self._log, self._failure = log, failure
+
+    async def open(self, tree: Tree, size: int) -> Unpacked:
+        await asyncio.sleep(0)
+        if self._failure is not None:
+            raise self._failure
+        self._log.append("containers opened")
+        return NOTHING
 
 
 async def test_groups_that_are_not_sent_in_time_come_again(caplog: pytest.LogCaptureFixture) -> None:
