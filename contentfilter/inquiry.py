@@ -18,7 +18,7 @@ from contentfilter.finding import Finding, Kind, RuleAction
 from contentfilter.inspectors import Inspector, Remote, Subject
 from contentfilter.mime import Tree
 from contentfilter.patience import paused
-from contentfilter.unpack.unpacked import Unpacked
+from contentfilter.unpack.unpacked import NOTHING, Unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Inquiry:
 
     async def conclude(self, opened: Unpacked) -> tuple[Evidence, str]:
         """Ask the others. What all of them found, and what harm the message did to them, "" for none."""
-        subject = replace(self._subject, opened=opened)
+        subject = self._subject if opened is NOTHING else replace(self._subject, opened=opened)
         by_then = self._deadline()
         await self._begin([one for one in self._asked if one.remote is not None and not one.early], subject)
         # While other processes work we look ourselves, one thing after the other.

@@ -92,6 +92,7 @@ class Ledger:
 
     def __init__(self, path: Path, *, keep: float = 5 * DAY, clock: Callable[[], float] = time.time) -> None:
         self.path = path
+        self._file = os.fspath(path)
         self._keep = keep
         self._clock = clock
         self._reading = _Connections(path, _READ_WAIT)
@@ -102,10 +103,11 @@ class Ledger:
     def known(self, identity: Identity) -> Known:
         """What is known of a message. Never raises: what cannot be read is not known, and the log says so."""
         try:
-            if not self.path.exists():
-                return NOTHING_KNOWN
+            os.stat(self._file)  # noqa: PTH116 - of each message
             with self._reading.use() as connection:
                 return self._known(connection, identity.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return NOTHING_KNOWN
         except (sqlite3.Error, OSError) as error:
             if _is_unmade(error):
                 return NOTHING_KNOWN

@@ -62,6 +62,7 @@ class Message:
     def __init__(self, buffer: Buffer, descriptor: int | None = None) -> None:
         self.buffer = buffer
         self._descriptor = descriptor
+        self._digest = ""
 
     def __len__(self) -> int:
         return len(self.buffer)
@@ -79,10 +80,17 @@ class Message:
         blank = self.buffer.find(b"\r\n\r\n")
         return len(self.buffer) if blank < 0 else blank + 2
 
-    @cached_property
+    @property
+    def is_digested(self) -> bool:
+        """Whether the digest is known already: of a large message it takes its time."""
+        return bool(self._digest)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the raw bytes, in hex."""
-        return hashlib.sha256(self.buffer).hexdigest()
+        if not self._digest:
+            self._digest = hashlib.sha256(self.buffer).hexdigest()
+        return self._digest
 
     def rest(self) -> None:
         """Nobody reads it for a while: what lies in a file need not be in memory meanwhile. It comes back by itself."""

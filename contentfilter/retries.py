@@ -216,6 +216,6 @@ class Retries:
 
 
 async def _identity(envelope: Envelope, message: Message) -> Identity:
-    if len(message) >= DIGEST_IN_THREAD and "digest" not in message.__dict__:
+    if len(message) >= DIGEST_IN_THREAD and not message.is_digested:
         return Identity.of(envelope, await in_thread(getattr, message, "digest"))
     return Identity.of(envelope, message.digest)

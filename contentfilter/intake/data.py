@@ -46,7 +46,8 @@ class EndOfData:
         else:
             self._held = next((beginning for beginning in _BEGINNINGS if data.endswith(beginning)), b"")
             data = data[: len(data) - len(self._held)]
-        content = data.replace(_DOTTED, b"\r\n") if dot >= 0 else data
+        # Most often the first dot is that of the end, and is not in data any more.
+        content = data.replace(_DOTTED, b"\r\n") if 0 <= dot < len(data) - 2 else data
         if self._at_start and content:
             self._at_start = False
             return content[2:]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from enum import Enum
+from enum import StrEnum
 
 from contentfilter import reply
 from contentfilter.envelope import Client, Envelope, Peer, Protocol, Recipient
@@ -19,7 +19,7 @@ from contentfilter.intake.xforward import ATTRIBUTES, parse_xforward
 from contentfilter.reply import Reply
 
 
-class State(Enum):
+class State(StrEnum):
     """Where a session stands."""
 
     START = "no EHLO, HELO or LHLO yet"
