@@ -446,6 +446,7 @@ class Slow(Scripted):
     """A scanner that takes too long, and answers PING or not."""
 
     alive: bool = True
+    looks_inside: bool = True
 
     async def answers(self) -> bool:
         return self.alive
