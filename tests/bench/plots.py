@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Final
 
 from matplotlib.figure import Figure
@@ -41,7 +42,7 @@ def _bars(axis: Any, scanners: Scanners, figures: Sequence[Figures]) -> None:
     axis.margins(y=0.2)
     axis.set_ylabel("messages a second")
     axis.set_title(f"With {scanners.value}", fontsize=10)
-    axis.set_xticks(range(len(names)), [profile(name).title for name in names], fontsize=8)
+    axis.set_xticks(range(len(names)), [fill(profile(name).title, 18) for name in names], fontsize=8)
     axis.legend(fontsize=7)
 
 
