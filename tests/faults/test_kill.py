@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from quarantine.durable import locked
 from tests.fakes.next_hop import Hold
 from tests.faults.accounting import Finding, Reason, Tally, judge
 from tests.faults.cells import ALL, MIX, NORMAL
@@ -77,7 +77,7 @@ async def held(place: Service, point: str) -> AsyncIterator[tuple[asyncio.Event,
         pause = Pause(reached, go)
         place.scanner(point.split(maxsplit=1)[0]).script.append(pause)
     elif point == "quarantine files":
-        with locked(place.state / "quarantine" / ".index.lock", 5.0):
+        with _locked_index(place.state / "quarantine"):
             watching = asyncio.create_task(_files_written(place.state / "quarantine", reached))
             try:
                 yield reached, go
@@ -100,6 +100,18 @@ async def held(place: Service, point: str) -> AsyncIterator[tuple[asyncio.Event,
         stage = "dot" if point == "dot answered" else point
         place.hop.script[stage] = [Hold("" if stage == "body" else NORMAL[stage], reached, go)]
     yield reached, go
+
+
+@contextlib.contextmanager
+def _locked_index(directory: Path) -> Iterator[None]:
+    """Nobody enters a row: somebody else is writing to the database."""
+    (file,) = directory.glob("*.sqlite")
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
 
 
 async def _files_written(directory: Path, reached: asyncio.Event) -> None:
