@@ -82,8 +82,10 @@ def _decoded_stretch(stretch: memoryview, rest: bytes) -> tuple[bytes, bytes]:
         with suppress(binascii.Error):  # raised as well if the last digits make no whole byte
             return pybase64.b64decode(stretch, validate=True, ignorechars=_BLANKS), b""
     digits = rest + bytes(stretch).translate(None, _BLANKS)
-    whole = len(digits) - len(digits) % 4
-    return pybase64.b64decode(digits[:whole], validate=True), digits[whole:]
+    whole, rest = digits[: len(digits) - len(digits) % 4], digits[len(digits) - len(digits) % 4 :]
+    if rest and b"=" in whole:
+        raise binascii.Error("digits behind the padding")
+    return pybase64.b64decode(whole, validate=True), rest
 
 
 def looks_like_base64(head: bytes) -> bool:
