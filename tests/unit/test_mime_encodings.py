@@ -69,6 +69,7 @@ def test_base64_across_chunks(chunk: int, size: int, monkeypatch: pytest.MonkeyP
 @given(st.lists(st.sampled_from([b"YWJj", b"YW", b"I", b"=", b"==", b"\r\n", b" ", b"*"]), max_size=12).map(b"".join))
 @example(b"YWJjYQ=\r\n=")
 @example(b"YQ==\r\nYg==")
+@example(b"YWI=YWJj")
 def test_base64_is_the_same_wherever_it_is_cut(data: bytes) -> None:
     whole = decoded(data)
     for chunk in range(1, 8):
