@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contentfilter import search
 from contentfilter.search import count, find
 
 NEEDLES = (b"\n", b"\r\n", b"\n.", b"\r\n.", b"\r\n.\r\n", b"7z\xbc\xaf\x27\x1c\x00")
@@ -24,6 +25,14 @@ def test_answers_are_those_of_bytes(data: bytes, what: bytes, start: int, end: i
         assert find(kind(data), what, start) == data.find(what, start)
         assert find(kind(data), what, start, end) == data.find(what, start, end)
         assert count(kind(data), what) == data.count(what)
+
+
+@given(contents, st.sampled_from(NEEDLES), st.integers(0, 400), st.integers(0, 800), st.integers(1, 40))
+def test_what_is_large_is_searched_in_stretches(data: bytes, what: bytes, start: int, end: int, stretch: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "_STRETCH", stretch)
+        assert find(data, what) == data.find(what)
+        assert find(data, what, start, end) == data.find(what, start, end)
 
 
 @pytest.mark.parametrize("what", NEEDLES)
