@@ -374,7 +374,7 @@ class Connection:
         self._received = 0
         while not ended:
             self._reset_timeout(max(deadline - now, _AT_ONCE))
-            chunk = await self._wire.read_chunk()
+            chunk = await self._wire.read_chunk(piecemeal=self._received > _LARGE)
             came = self._loop.time()
             self._received += len(chunk)
             if self._received <= _LARGE:

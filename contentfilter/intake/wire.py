@@ -51,6 +51,8 @@ class Wire(asyncio.Protocol):
         self._outlet: asyncio.Future[None] | None = None
         """Done when the client has taken enough of what was sent to it; None while it takes everything."""
         self._reading = True
+        self._piecemeal = False
+        """Whether nothing is read from the socket beyond what was asked for."""
         self._unsent: list[bytes] = []
         self._unsent_size = 0
         self.client_closed = False
@@ -70,9 +72,8 @@ class Wire(asyncio.Protocol):
         self._came += len(data)
         self._buffer = self._buffer[self._at :] + data if self._buffer else data
         self._at = 0
-        if self._reading and len(self._buffer) > CHUNK:
-            self._reading = False
-            self._transport.pause_reading()
+        if self._piecemeal or len(self._buffer) > CHUNK:
+            self._pause()
         self._wake()
 
     def eof_received(self) -> bool:
@@ -138,19 +139,29 @@ class Wire(asyncio.Protocol):
         if not whole:
             raise BareNewline
 
-    async def read_chunk(self) -> bytes:
-        """Whatever has come, at least one byte. Raises ClientGone."""
+    async def read_chunk(self, *, piecemeal: bool = False) -> bytes:
+        """Whatever has come, at least one byte. Raises ClientGone.
+
+        piecemeal: the client has to wait until we ask for more. A fast one would be read half a megabyte in each turn
+        of the event loop, beside all others that are as fast.
+        """
+        self._piecemeal = piecemeal
         if self._at >= len(self._buffer):
             await self._fill()
         chunk = self._buffer[self._at :] if self._at else self._buffer
         self._buffer, self._at = b"", 0
-        self._resume()
+        if piecemeal:
+            self._pause()
+        else:
+            self._resume()
         return chunk
 
     def unread(self, rest: bytes) -> None:
-        """Give back the end of the last chunk: it holds lines."""
+        """Give back the end of the last chunk: it holds lines. From here on we notice again when the client goes."""
         self._buffer = rest + self._buffer[self._at :]
         self._at = 0
+        self._piecemeal = False
+        self._resume()
 
     async def _fill(self) -> None:
         """Wait until more has come than there was. Raises ClientGone."""
@@ -164,8 +175,13 @@ class Wire(asyncio.Protocol):
             self._arrival = self._loop.create_future()
             await self._arrival
 
+    def _pause(self) -> None:
+        if self._reading and not self.closing:
+            self._reading = False
+            self._transport.pause_reading()
+
     def _resume(self) -> None:
-        if not self._reading:
+        if not self._reading and not self.closing:
             self._reading = True
             self._transport.resume_reading()
 

@@ -18,6 +18,7 @@ LIMIT = 100
 
 def wired(*chunks: bytes) -> tuple[Wire, MagicMock]:
     transport: MagicMock = create_autospec(asyncio.Transport, instance=True)
+    transport.is_closing = lambda: False
     wire = Wire(LIMIT)
     wire.connection_made(transport)
     for chunk in chunks:
@@ -94,6 +95,30 @@ async def test_who_sends_faster_than_we_read_is_held_back() -> None:
     wire.data_received(b"\r\n")
     with pytest.raises(LineTooLong):
         await skipping
+
+
+async def test_a_large_message_is_read_piece_by_piece() -> None:
+    wire, transport = wired(b"one")
+    assert await wire.read_chunk(piecemeal=True) == b"one"
+    assert transport.mock_calls == [call.pause_reading()]
+    waiting = asyncio.create_task(wire.read_chunk(piecemeal=True))
+    await asyncio.sleep(0)
+    assert transport.mock_calls == [call.pause_reading(), call.resume_reading()]
+    wire.data_received(b"two")
+    assert transport.mock_calls[2:] == [call.pause_reading()]
+    assert await waiting == b"two"
+    wire.unread(b"")
+    assert transport.mock_calls[3:] == [call.resume_reading()]  # so that it is seen if the client goes
+    wire.data_received(b"QUIT\r\n")
+    assert transport.mock_calls[4:] == []
+
+
+async def test_what_is_closed_is_neither_paused_nor_resumed() -> None:
+    wire, transport = wired(b"one")
+    transport.is_closing = lambda: True
+    assert await wire.read_chunk(piecemeal=True) == b"one"
+    wire.unread(b"")
+    assert transport.mock_calls == []
 
 
 async def test_the_end_of_input_and_a_lost_connection_are_one_event() -> None:
