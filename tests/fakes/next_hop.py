@@ -75,7 +75,7 @@ class Hang:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Set reached, wait for go, then answer: for tests that must act while we wait."""
+    """Set reached, wait for go, then answer, or say nothing: for tests that must act while we wait."""
 
     text: str
     reached: asyncio.Event = field(default_factory=asyncio.Event)
@@ -387,7 +387,7 @@ class _Dialog:
             case Hold():
                 step.reached.set()
                 await step.go.wait()
-                return self._say(step.text)
+                return bool(step.text) and self._say(step.text)
             case Close():
                 if step.reset:
                     self._writer.transport.abort()

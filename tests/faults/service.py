@@ -12,7 +12,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,21 +97,28 @@ class Service:
 
     def holdings(self, mail: Mail, taking: list[object] | None = None) -> Holdings:
         """Where the message is. The index is made anew: of a crash it may know nothing yet."""
+        with self._quarantine() as quarantine:
+            quarantine.reindex(lambda _done, _all: None)
+            kept = in_quarantine(quarantine, mail)
+        transactions = self.hop.transactions
+        return Holdings(copies_of(mail, transactions, taking or ()), kept, reports_on(mail, transactions, taking or ()))
+
+    @contextlib.contextmanager
+    def _quarantine(self) -> Iterator[Quarantine]:
         config = load(self.filter.configuration)
         quarantine = Quarantine(config.quarantine.directory, config.quarantine.database)
         try:
-            quarantine.reindex(lambda _done, _all: None)
-            kept = in_quarantine(quarantine, mail)
+            yield quarantine
         finally:
             quarantine.close()
-        transactions = self.hop.transactions
-        return Holdings(copies_of(mail, transactions, taking or ()), kept, reports_on(mail, transactions, taking or ()))
 
     def taken(self, mail: Mail) -> Counter[str]:
         """Who has it by now: from the next hop, with or without its answer, or in quarantine."""
         mails = [one for one in self.hop.transactions if one.complete and mail.mark in one.content]
         everyone = copies_of(mail, mails, [one.dot for one in mails])
         everyone.update(reports_on(mail, mails, [one.dot for one in mails]))
+        with self._quarantine() as quarantine:
+            everyone.update(in_quarantine(quarantine, mail))
         return everyone
 
 

@@ -78,7 +78,8 @@ async def held(place: Service, point: str) -> AsyncIterator[tuple[asyncio.Event,
         place.scanner(point.split(maxsplit=1)[0]).script.append(pause)
     elif point == "quarantine files":
         with _locked_index(place.state / "quarantine"):
-            watching = asyncio.create_task(_files_written(place.state / "quarantine", reached))
+            directory = place.state / "quarantine"
+            watching = asyncio.create_task(_files_written(directory, _files(directory), reached))
             try:
                 yield reached, go
             finally:
@@ -114,9 +115,13 @@ def _locked_index(directory: Path) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
-async def _files_written(directory: Path, reached: asyncio.Event) -> None:
-    await until(lambda: any(directory.glob("*/*.json")))
+async def _files_written(directory: Path, known: set[Path], reached: asyncio.Event) -> None:
+    await until(lambda: bool(_files(directory) - known))
     reached.set()
+
+
+def _files(directory: Path) -> set[Path]:
+    return {*directory.glob("*/*.json")}
 
 
 async def strike(place: Service, cell: Kill, go: asyncio.Event) -> None:
@@ -151,12 +156,10 @@ async def run(cell: Kill) -> tuple[Delivery, list[Finding]]:
             # Helpers are forked when they are wanted, and stay for a while.
             await place.retry(Delivery(mail_for(MIX["one"], container=True), cell.lmtp))
             place.clamd.asked = 0
+            place.hop.interrupt()  # else there is nothing to greet: the connection would be used again
         if cell.point == "quarantine files":
             # So that there is a quarantine whose index can be locked.
             await place.retry(Delivery(mail_for(MIX["discard"]), cell.lmtp))
-            for file in (place.state / "quarantine").glob("*/*.json"):
-                file.with_suffix(".eml.zst").unlink()
-                file.unlink()
         async with held(place, cell.point) as (reached, go):
             attempt = delivery.attempt()
             first = asyncio.create_task(place.attempt(delivery, attempt))
@@ -178,6 +181,10 @@ async def run(cell: Kill) -> tuple[Delivery, list[Finding]]:
             await place.stop()
             await place.start()
         await first
+        if cell.point == "body" and cell.victim in ("worker", "supervisor"):
+            # The final dot may have been on its way: then the next hop takes the message of a sender that is dead.
+            await place.hop.all_left()
+            before = place.taken(delivery.mail)
         await place.retry(delivery)
         await place.stop()
         # Who had it when the process died, and its sender did not know.
