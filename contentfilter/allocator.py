@@ -28,11 +28,14 @@ _ANONYMOUS: Final = re.compile(r"^Anonymous: +([0-9]+) kB$", re.MULTILINE)
 """How much of a mapping was written to after all, in the lines that follow it."""
 
 
-def give_back() -> None:
-    """From now on, in this process and those forked from it. Where the C library is another one, nothing happens."""
+def give_back(kept: int = _LARGE) -> None:
+    """From now on, in this process and those forked from it. Where the C library is another one, nothing happens.
+
+    kept: bytes that may stay unused at the end of the heap.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        for parameter, value in ((_M_MMAP_THRESHOLD, _LARGE), (_M_TRIM_THRESHOLD, _LARGE), (_M_ARENA_MAX, _ARENAS)):
+        for parameter, value in ((_M_MMAP_THRESHOLD, _LARGE), (_M_TRIM_THRESHOLD, kept), (_M_ARENA_MAX, _ARENAS)):
             mallopt(parameter, value)
 
 

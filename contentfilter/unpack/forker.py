@@ -47,6 +47,8 @@ _LATE: Final = (
 """What a helper loads by itself if it meets one of the few contents that need it: all of it is 15 MB."""
 _MOST_FOUND: Final = 32_768
 """Bytes; a pipe takes so many without a reader."""
+_KEPT: Final = 256 * 1024
+"""Bytes that each helper may keep for nothing: there are several, and most jobs take less anew."""
 _SHOWN: Final = 200
 _PEER: Final = struct.Struct("3i")
 """Process, user and group at the other end, see unix(7)."""
@@ -62,7 +64,7 @@ def main(load: Callable[[], Work], descriptor: int) -> None:
         # Whoever stops all of a service's processes at once means the workers, which need us until they have finished.
         signal.signal(number, signal.SIG_IGN)
     confine.inherit_orphans()
-    allocator.give_back()
+    allocator.give_back(_KEPT)
     with socket.socket(fileno=descriptor) as door:
         _Nursery(door, load, starter, _tried_out(starter)).run()
 
