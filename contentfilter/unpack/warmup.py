@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
+
+import libarchive
 
 from contentfilter.unpack.budget import DEFAULT_BUDGET, Meter
 from contentfilter.unpack.engine import Described, Engine, Look, Sign, Source
@@ -40,12 +41,17 @@ def warm_up(openers: Sequence[Opener], look: Look) -> None:
 def _samples() -> Iterator[tuple[str, bytes]]:
     yield "photo.jpg", _PICTURE
     yield "page.html", _PAGE
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
-        packed.writestr("report.txt", _TEXT)
-        packed.writestr("word/document.xml", _DOCUMENT)
-    yield "report.zip", file.getvalue()
+    yield "report.zip", _zip({"report.txt": _TEXT, "word/document.xml": _DOCUMENT})
     yield "minutes.pdf", _pdf()
+
+
+def _zip(members: Mapping[str, bytes]) -> bytes:
+    """By the library that we have at hand: Python's own is 0.3 MB for nothing else."""
+    file = io.BytesIO()
+    with libarchive.custom_writer(file.write, "zip") as packed:
+        for name, content in members.items():
+            packed.add_file_from_memory(name, len(content), content)
+    return file.getvalue()
 
 
 def _pdf() -> bytes:
