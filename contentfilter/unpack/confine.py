@@ -166,9 +166,10 @@ def _protect(rules: Any, pids: tuple[int, ...]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Which files a helper sees, made ready once for many. Made by :func:`files`.
+    """Which files a helper sees, found out once for many by :func:`files`.
 
-    rules: what may be done with which path; here: what may be done in the working directory.
+    rules: what may be done with which path; here: what may be done in the working directory; handled: what else is
+    denied, all in the values of the library; missing: why there is no Landlock.
     """
 
     rules: tuple[tuple[str, Any], ...]
@@ -187,7 +188,9 @@ class Files:
         try:
             ruleset = Ruleset(self.handled)
             for path, access in self.rules:
-                ruleset.allow(path, rules=access)
+                with suppress(OSError):  # it is gone meanwhile, and so not seen
+                    ruleset.allow(path, rules=access)
+                ctypes.set_errno(0)
             ruleset.allow(working, rules=self.here)
             ruleset.apply()
         except (OSError, LandlockError) as error:

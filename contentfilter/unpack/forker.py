@@ -47,8 +47,6 @@ _LATE: Final = (
 """What a helper loads by itself if it meets one of the few contents that need it: all of it is 15 MB."""
 _MOST_FOUND: Final = 32_768
 """Bytes; a pipe takes so many without a reader."""
-_KEPT: Final = 256 * 1024
-"""Bytes that each helper may keep for nothing: there are several, and most jobs take less anew."""
 _SHOWN: Final = 200
 _PEER: Final = struct.Struct("3i")
 """Process, user and group at the other end, see unix(7)."""
@@ -64,7 +62,7 @@ def main(load: Callable[[], Work], descriptor: int) -> None:
         # Whoever stops all of a service's processes at once means the workers, which need us until they have finished.
         signal.signal(number, signal.SIG_IGN)
     confine.inherit_orphans()
-    allocator.give_back(_KEPT)
+    allocator.give_back()
     with socket.socket(fileno=descriptor) as door:
         _Nursery(door, load, starter, _tried_out(starter)).run()
 
@@ -161,8 +159,8 @@ class _Nursery:
     """What there is once it was needed."""
     own_network: bool = False
     files: confine.Files = field(init=False)
-    protected: tuple[int, ...] = ()
-    """Processes that helpers cannot signal, beside those that we cannot ourselves."""
+    protected: frozenset[int] = frozenset()
+    """Workers that helpers will not be able to signal, beside whom we cannot signal ourselves."""
     protect: Callable[[], None] = field(init=False)
     workers: list[_Worker] = field(default_factory=list)
     watched: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
@@ -228,9 +226,10 @@ class _Nursery:
         return self.work
 
     def _protect_workers(self) -> None:
-        pids = tuple(sorted({each.pid for each in self.workers}))
-        if pids != self.protected:
-            self.protected, self.protect = pids, confine.signal_filter(pids)
+        """Have the filter for those that there are now. There is at least the one that wants a helper."""
+        workers = frozenset(each.pid for each in self.workers)
+        if workers != self.protected:
+            self.protected, self.protect = workers, confine.signal_filter(tuple(workers))
 
     def _see_off(self, worker: _Worker) -> None:
         """It is gone, and so has to be whoever works for it."""
