@@ -20,6 +20,8 @@ _MADV_DONTNEED: Final = 4
 
 _LARGE: Final = 1 << 20
 """Bytes from which a block is a mapping of its own, which goes back to the system when it is free."""
+_KEPT: Final = 256 * 1024
+"""Bytes that stay unused at the end of a heap: a small message takes them again and again."""
 _ARENAS: Final = 2
 
 _MAPPING: Final = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) r-[-x]p [0-9a-f]+ \S+ [1-9][0-9]* ", re.MULTILINE)
@@ -32,7 +34,7 @@ def give_back() -> None:
     """From now on, in this process and those forked from it. Where the C library is another one, nothing happens."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        for parameter, value in ((_M_MMAP_THRESHOLD, _LARGE), (_M_TRIM_THRESHOLD, _LARGE), (_M_ARENA_MAX, _ARENAS)):
+        for parameter, value in ((_M_MMAP_THRESHOLD, _LARGE), (_M_TRIM_THRESHOLD, _KEPT), (_M_ARENA_MAX, _ARENAS)):
             mallopt(parameter, value)
 
 

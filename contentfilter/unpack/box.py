@@ -63,7 +63,7 @@ class BoxSettings:
     memory: int = 1 << 30
     queue: int = 100
     wait: float = 120.0
-    idle: float = 15.0
+    idle: float = 5.0
     growth: int = 32 << 20
     budget: Budget = DEFAULT_BUDGET
     command: tuple[str, ...] = COMMAND

@@ -11,8 +11,9 @@ import errno
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -134,16 +135,24 @@ def filter_system_calls(never_to_be_signalled: tuple[int, ...]) -> tuple[str, ..
     return ()
 
 
-def filter_signals(never_to_be_signalled: tuple[int, ...]) -> None:
-    """Protect these processes too, beside all that :func:`filter_system_calls` does, where that worked."""
+def signal_filter(never_to_be_signalled: tuple[int, ...]) -> Callable[[], None]:
+    """Protects these processes too, beside all that :func:`filter_system_calls` does, where that worked.
+
+    Only the call of the result is effective, for whoever calls: it is made ready once for many who fork from us.
+    """
     try:
         import pyseccomp  # noqa: PLC0415 - as above
-    except (ImportError, RuntimeError, OSError):
-        return
-    with suppress(OSError, ValueError):
+
         rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
         _protect(rules, never_to_be_signalled)
-        rules.load()
+    except (ImportError, RuntimeError, OSError, ValueError):
+        return lambda: None
+
+    def effect() -> None:
+        with suppress(OSError, ValueError):
+            rules.load()
+
+    return effect
 
 
 def _protect(rules: Any, pids: tuple[int, ...]) -> None:
@@ -155,41 +164,72 @@ def _protect(rules: Any, pids: tuple[int, ...]) -> None:
             rules.add_rule(pyseccomp.ERRNO(errno.EPERM), name, pyseccomp.Arg(0, pyseccomp.EQ, pid & (2**64 - 1)))
 
 
-def only_these_files(working: Path, readable: Iterator[Path]) -> tuple[str, ...]:
-    """See programs and libraries, change nothing but the working directory (Landlock)."""
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Which files a helper sees, found out once for many by :func:`files`.
+
+    rules: what may be done with which path; here: what may be done in the working directory; handled: what else is
+    denied, all in the values of the library; missing: why there is no Landlock.
+    """
+
+    rules: tuple[tuple[str, Any], ...]
+    here: Any
+    handled: Any
+    missing: tuple[str, ...] = ()
+
+    def only(self, working: Path) -> tuple[str, ...]:
+        """See programs and libraries, change nothing but the working directory (Landlock)."""
+        if self.missing:
+            return self.missing
+        from landlock import LandlockError, Ruleset  # noqa: PLC0415 - it may be missing
+
+        # The library takes what an earlier call has left there for an error of its own.
+        ctypes.set_errno(0)
+        try:
+            ruleset = Ruleset(self.handled)
+            for path, access in self.rules:
+                with suppress(OSError):  # it is gone meanwhile, and so not seen
+                    ruleset.allow(path, rules=access)
+                ctypes.set_errno(0)
+            ruleset.allow(working, rules=self.here)
+            ruleset.apply()
+        except (OSError, LandlockError) as error:
+            return (f"Landlock ({error})",)
+        return ()
+
+
+def files(readable: Iterable[Path]) -> Files:
+    """Programs and libraries are seen, those in these directories too."""
     try:
-        from landlock import FSAccess, LandlockError, Ruleset, landlock_abi_version  # noqa: PLC0415 - may be missing
+        from landlock import FSAccess, LandlockError, landlock_abi_version  # noqa: PLC0415 - it may be missing
     except ImportError as error:
-        return (f"Landlock ({error})",)
-    # The library takes what an earlier call has left there for an error of its own.
-    ctypes.set_errno(0)
+        return Files((), None, None, (f"Landlock ({error})",))
+    ctypes.set_errno(0)  # as above
     try:
         landlock_abi_version()
-        rules = Ruleset()
-        reading = FSAccess.EXECUTE | FSAccess.READ_FILE | FSAccess.READ_DIR
-        for path in (*map(Path, _READABLE), *readable):
-            if os.access(path, os.R_OK | os.X_OK):
-                rules.allow(path, rules=reading)
-        for path in map(Path, _READABLE_FILES):
-            if os.access(path, os.R_OK):
-                rules.allow(path, rules=FSAccess.READ_FILE)
-        rules.allow("/dev/null", rules=FSAccess.READ_FILE | FSAccess.WRITE_FILE)
-        making = FSAccess.MAKE_REG | FSAccess.MAKE_DIR | FSAccess.REMOVE_FILE | FSAccess.REMOVE_DIR
-        writing = FSAccess.READ_FILE | FSAccess.READ_DIR | FSAccess.WRITE_FILE | making
-        rules.allow(working, rules=(writing | FSAccess.TRUNCATE | FSAccess.REFER) & rules.restrict_rules)
-        rules.apply()
+        handled = FSAccess.all()
     except (OSError, LandlockError) as error:
-        return (f"Landlock ({error})",)
-    return ()
+        return Files((), None, None, (f"Landlock ({error})",))
+    reading = FSAccess.EXECUTE | FSAccess.READ_FILE | FSAccess.READ_DIR
+    seen = [str(path) for path in (*map(Path, _READABLE), *readable) if os.access(path, os.R_OK | os.X_OK)]
+    rules = [(path, reading) for path in dict.fromkeys(seen)]
+    rules += [(path, FSAccess.READ_FILE) for path in _READABLE_FILES if os.access(path, os.R_OK)]
+    rules.append(("/dev/null", FSAccess.READ_FILE | FSAccess.WRITE_FILE))
+    making = FSAccess.MAKE_REG | FSAccess.MAKE_DIR | FSAccess.REMOVE_FILE | FSAccess.REMOVE_DIR
+    writing = FSAccess.READ_FILE | FSAccess.READ_DIR | FSAccess.WRITE_FILE | making
+    return Files(tuple(rules), (writing | FSAccess.TRUNCATE | FSAccess.REFER) & handled, handled)
 
 
-def limit_resources(*, memory: int, file_size: int) -> None:
-    """Bytes of address space, bytes of one file; few files and processes, no core, others first."""
+def limit_resources(*, memory: int, file_size: int, tasks: int) -> None:
+    """Bytes of address space, bytes of one file; few files and processes, no core, others first.
+
+    tasks: how many our user has, see :func:`tasks_of`.
+    """
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, memory)
     _limit(resource.RLIMIT_FSIZE, file_size)
     _limit(resource.RLIMIT_NOFILE, 512)
-    _limit(resource.RLIMIT_NPROC, _tasks(os.getuid()) + _SPARE_TASKS)
+    _limit(resource.RLIMIT_NPROC, tasks + _SPARE_TASKS)
     with suppress(OSError):
         os.nice(5)
 
@@ -207,7 +247,7 @@ def _limit(what: int, wanted: int) -> None:
     resource.setrlimit(what, (value, value))
 
 
-def _tasks(uid: int) -> int:
+def tasks_of(uid: int) -> int:
     """How many threads and processes a user has, which is what RLIMIT_NPROC counts."""
     count = 0
     for entry in os.scandir("/proc"):

@@ -104,7 +104,7 @@ def _confined(starter: int) -> tuple[str, ...]:
 
 def _boxed(starter: int) -> tuple[str, ...]:
     """Be as confined as a helper is; what cannot be had of it."""
-    return _confined(starter) + confine.only_these_files(Path("/usr"), _program_files())
+    return _confined(starter) + confine.files(_program_files()).only(Path("/usr"))
 
 
 def _load_ahead(starter: int) -> None:
@@ -158,6 +158,10 @@ class _Nursery:
     work: Work | None = None
     """What there is once it was needed."""
     own_network: bool = False
+    files: confine.Files = field(init=False)
+    protected: frozenset[int] = frozenset()
+    """Workers that helpers will not be able to signal, beside whom we cannot signal ourselves."""
+    protect: Callable[[], None] = field(init=False)
     workers: list[_Worker] = field(default_factory=list)
     watched: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
@@ -215,9 +219,17 @@ class _Nursery:
             before = _NETWORK.stat().st_ino
             _confined(self.starter)
             self.own_network = _NETWORK.stat().st_ino != before
-            allocator.loaded()
+            self.files = confine.files(_program_files())
             self.work = work
+            self._protect_workers()
+            allocator.loaded()
         return self.work
+
+    def _protect_workers(self) -> None:
+        """Have the filter for those that there are now. There is at least the one that wants a helper."""
+        workers = frozenset(each.pid for each in self.workers)
+        if workers != self.protected:
+            self.protected, self.protect = workers, confine.signal_filter(tuple(workers))
 
     def _see_off(self, worker: _Worker) -> None:
         """It is gone, and so has to be whoever works for it."""
@@ -232,7 +244,8 @@ class _Nursery:
 
     def _fork(self, worker: _Worker, settings: dict[str, int], job_socket: int, directory: int) -> int:
         work = self._be_ready()
-        nursery = os.getpid()
+        self._protect_workers()
+        nursery, tasks = os.getpid(), confine.tasks_of(os.getuid())
         pid = os.fork()
         if pid:
             worker.helpers.add(pid)
@@ -242,9 +255,9 @@ class _Nursery:
             confine.die_with_parent(nursery)
             os.fchdir(directory)
             confine.close_descriptors_but({0, 1, 2, job_socket})
-            confine.limit_resources(**settings)
-            confine.filter_signals(tuple({each.pid for each in self.workers}))
-            confine.only_these_files(Path(), _program_files())
+            confine.limit_resources(**settings, tasks=tasks)
+            self.protect()
+            self.files.only(Path())
             with socket.socket(fileno=job_socket) as channel:
                 work(channel, lambda: measures(self.own_network, settings["memory"]))
             status = 0

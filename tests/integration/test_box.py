@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -376,6 +377,44 @@ async def test_several_boxes_behind_one_door(tmp_path: Path) -> None:
     await other.close()
     keeper.close()
     assert list(tmp_path.iterdir()) == []
+
+
+LATECOMER = """
+import asyncio, socket, sys
+from contentfilter.unpack.nursery import Nursery
+
+async def main():
+    door = socket.socket(fileno=int(sys.argv[1]))
+    door.setblocking(False)
+    nursery = await Nursery.enter(door)
+    print("in", flush=True)
+    sys.stdin.read()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_worker_that_comes_later_is_safe_from_helpers_forked_from_then_on(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    keeper = Keeper(COMMAND)
+    keeper.keep()
+    box = Box(BoxSettings(tmp_path, helpers=1, budget=BUDGET), keeper.door)
+    await said(box, "pid")
+    # As the user that helpers are: to the kernel, they might signal it.
+    user = 65534 if os.geteuid() == 0 else None
+    door = keeper.door.fileno()
+    command = [sys.executable, "-c", LATECOMER, str(door)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, pass_fds=[door], user=user) as late:
+        assert late.stdout is not None
+        assert await asyncio.to_thread(late.stdout.readline) == b"in\n"
+        assert await said(box, f"try signal {late.pid}") == ["signalled"]
+        await box._end(box._idle.pop())
+        assert await said(box, f"try signal {late.pid}") == ["signal: PermissionError"]
+        assert late.stdin is not None
+        late.stdin.close()
+    await box.close()
+    keeper.close()
 
 
 async def test_helpers_of_a_worker_that_is_killed_end(tmp_path: Path) -> None:
