@@ -1,16 +1,13 @@
-"""The command `contentfilter`. Results go to stdout, problems to stderr, exit codes are those of sysexits.h."""
+"""The commands of `contentfilter`. Results go to stdout, problems to stderr, exit codes are those of sysexits.h."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import io
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -20,20 +17,17 @@ import click
 
 from contentfilter import config as configuration
 from contentfilter import maillog, output
-from contentfilter.account import Account, AccountError
 from contentfilter.command import check_way, config_option, fail, json_option, load, print_json
 from contentfilter.commands.completion import completion, use_our_bash
 from contentfilter.config import Config
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
 from contentfilter.errors import ConfigError, FilterError
 from contentfilter.message import Message, Spool
-from contentfilter.printable import printable, told
+from contentfilter.printable import printable
 from contentfilter.verdict import Category
 from quarantine.durable import UMASK
 
 _READ = 1 << 20
-_MEDIUM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
-"""Errors that are about where something is written, not about us."""
 _CATEGORIES = [category.word for category in sorted(Category, reverse=True)]
 
 
@@ -42,7 +36,7 @@ _LATE = {
     "lists": ("contentfilter.commands.groups", "lists_group"),
     "policy": ("contentfilter.commands.groups", "policy_group"),
 }
-"""Groups that are loaded when they are wanted: the daemon needs neither them nor what they load."""
+"""Groups that are loaded when they are wanted: the other commands need neither them nor what they load."""
 
 
 class _Commands(click.Group):
@@ -84,65 +78,9 @@ def serve(path: Path | None) -> None:
     Exit 78: the configuration is wrong, or others may change it. 71: a socket or directory is not to be had now. 70: a
     worker died at the start.
     """
-    from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
-    from contentfilter.daemon import StartError, Supervisor  # noqa: PLC0415
-    from contentfilter.unpack.keeper import Keeper  # noqa: PLC0415
+    from contentfilter import serving  # noqa: PLC0415 - the other commands need not wait for all of it
 
-    file = configuration.path_in_use(path)
-    reload: Callable[[], Config] = partial(worker.loaded, file)
-    try:
-        config = reload()
-    except ConfigError as error:
-        fail(str(error), os.EX_CONFIG)
-    maillog.set_up(config.log.to.value, config.log.level.value, config.log.syslog_address)
-    account = account_to_become(config, file)
-    make_state_directory(config, file, account)
-    worker.load_wanted(config)
-    if account is not None:
-        worker.load_unreadable(account)
-    try:
-        blame = partial(worker.blame, config)
-        keeper = Keeper()
-        work = partial(worker.run, door=keeper.door)
-        raise SystemExit(Supervisor(config, reload, work, blame, account, keeper).run())
-    except StartError as error:
-        fail(f"{file}: {error}", error.status)
-
-
-def account_to_become(config: Config, file: Path) -> Account | None:
-    """Whom root leaves its place to; None: nobody, as we are not root or are to stay it.
-
-    Ends if there is no such user.
-    """
-    if os.geteuid() != 0:
-        return None
-    try:
-        account = Account.named(config.user)
-    except AccountError as error:
-        fail(f"{file}: user: {error}", os.EX_CONFIG)
-    if account.uid:
-        return account
-    maillog.stays_root(str(file))
-    return None
-
-
-def make_state_directory(config: Config, file: Path, account: Account | None) -> None:
-    """Make it for this user, None: for us.
-
-    If it cannot be made the end is one after which a service manager tries again: a file system may be mounted late.
-    """
-    try:
-        missing = [one for one in (config.state_directory, *config.state_directory.parents) if not one.is_dir()]
-        for path in reversed(missing):
-            path.mkdir()
-            path.chmod(0o755)  # whatever the umask: the user has to get through what we make on the way
-        if missing:
-            config.state_directory.chmod(0o750)
-            if account is not None:
-                account.give(config.state_directory)
-    except OSError as error:
-        problem = f"{config.state_directory} cannot be made: {error.strerror}"
-        fail(f"{file}: state_directory: {problem}", os.EX_OSERR)
+    serving.main(path)
 
 
 @cli.command()
@@ -425,21 +363,13 @@ def main() -> None:
     use_our_bash()
     os.umask(UMASK)
     output.make_whole()
-    try:
-        cli.main(prog_name="contentfilter", standalone_mode=False)
-    except click.ClickException as error:
-        shown = io.StringIO()
-        error.show(shown)
-        click.echo(printable(shown.getvalue(), keep="\n"), err=True, nl=False)
-        raise SystemExit(os.EX_NOINPUT if isinstance(error, click.FileError) else os.EX_USAGE) from None
-    except (click.Abort, KeyboardInterrupt):
-        raise SystemExit(130) from None
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer goes nowhere
-        if isinstance(error, BrokenPipeError):
-            raise SystemExit(os.EX_OK) from None
-        if error.errno not in _MEDIUM:
-            fail(f"unforeseen error: {told(error)}", os.EX_SOFTWARE)
-        fail(error.strerror or str(error), os.EX_IOERR)
-    except Exception as error:
-        fail(f"unforeseen error: {told(error)}", os.EX_SOFTWARE)
+    with output.clear_end():
+        try:
+            cli.main(prog_name="contentfilter", standalone_mode=False)
+        except click.ClickException as error:
+            shown = io.StringIO()
+            error.show(shown)
+            click.echo(printable(shown.getvalue(), keep="\n"), err=True, nl=False)
+            raise SystemExit(os.EX_NOINPUT if isinstance(error, click.FileError) else os.EX_USAGE) from None
+        except click.Abort:
+            raise SystemExit(130) from None

@@ -6,14 +6,16 @@ import ipaddress
 import json
 import os
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from contentfilter import config as configuration
 from contentfilter.config import Config
 from contentfilter.errors import ConfigError
-from contentfilter.printable import printable
+from contentfilter.output import complain, fail
+
+__all__ = ["check_way", "complain", "config_option", "fail", "json_option", "json_text", "load", "print_json"]
 
 config_option = click.option(
     "--config",
@@ -22,17 +24,6 @@ config_option = click.option(
     help="Configuration file; else $CONTENTFILTER_CONFIG, else /etc/contentfilter/contentfilter.toml.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-
-
-def fail(message: str, status: int) -> NoReturn:
-    """Say what is wrong and leave."""
-    complain(message)
-    raise SystemExit(status)
-
-
-def complain(message: str) -> None:
-    """Say on stderr what is wrong."""
-    click.echo(f"contentfilter: {printable(message)}", err=True)
 
 
 def load(path: Path | None) -> Config:

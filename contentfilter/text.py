@@ -7,8 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
-from contentfilter.html_text import html_text
 from contentfilter.mime import charset as charsets
 from contentfilter.mime.model import Part, Tree
 
@@ -76,6 +76,9 @@ def part_text(part: Part, limit: int = DEFAULT_LIMIT) -> PartText:
     is_html = part.declared_type in _HTML_TYPES
     source = decode(data, part.charset, is_html=is_html, whole=not cut)
     if is_html or _HTML_START.match(source, 0, _META_SAMPLE):
+        # A parser of HTML takes a megabyte, and only rules for bodies ask for this text.
+        from contentfilter.html_text import html_text  # noqa: PLC0415
+
         found = html_text(source)
         visible, complete = found.visible, found.complete
         cut = cut or max(len(visible), len(complete)) > limit
@@ -144,13 +147,12 @@ def _without_half_character(data: bytes) -> bytes:
 
 
 _HIGHEST_BASIC = "\uffff"
+_HIGHEST_THAT_COMBINES = "\U0001efff"
 _INVISIBLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
 )
 _INVISIBLE_BEYOND = "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-_COMBINING = "".join(char for char in map(chr, range(0x300, 0x10000)) if unicodedata.combining(char))
-_COMBINING_BEYOND = "".join(char for char in map(chr, range(0x10000, 0x1F000)) if unicodedata.combining(char))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +166,15 @@ class _Patterns:
     stacked: re.Pattern[str]
 
 
-def _patterns(invisible: str, combining: str) -> _Patterns:
+@cache
+def _patterns(*, beyond: bool) -> _Patterns:
+    """For the basic plane alone, or beyond it: a class that reaches there is searched one member at a time."""
+    invisible = _INVISIBLE + (_INVISIBLE_BEYOND if beyond else "")
+    highest = _HIGHEST_THAT_COMBINES if beyond else _HIGHEST_BASIC
+    combining = "".join(char for char in map(chr, range(0x300, ord(highest) + 1)) if unicodedata.combining(char))
     return _Patterns(re.compile(f"[{invisible}]+"), re.compile(f"([{combining}]{{30}})[{combining}]+"))
 
 
-# A class of characters that reaches beyond the basic plane is searched one member at a time.
-_BASIC = _patterns(_INVISIBLE, _COMBINING)
-_WHOLE = _patterns(_INVISIBLE + _INVISIBLE_BEYOND, _COMBINING + _COMBINING_BEYOND)
 _WHITE = re.compile(r"\x20\s+|[^\S\x20]\s*")
 
 
@@ -183,7 +187,7 @@ def fold(text: str, limit: int = DEFAULT_LIMIT) -> str:
     if text.isascii():
         return _WHITE.sub(" ", text[:limit]).casefold()
     text = text[:limit]
-    patterns = _WHOLE if max(text, default="") > _HIGHEST_BASIC else _BASIC
+    patterns = _patterns(beyond=max(text, default="") > _HIGHEST_BASIC)
     plain = patterns.stacked.sub(r"\1", patterns.invisible.sub("", text))
     folded = unicodedata.normalize("NFKC", plain).casefold()
     return _WHITE.sub(" ", patterns.invisible.sub("", folded))[:limit]

@@ -49,6 +49,7 @@ from contentfilter.policy.sqlite_reader import SqliteReader
 from contentfilter.policy.toml import TomlSource
 from contentfilter.retries import Memory, Retries
 from contentfilter.routes import Routes
+from contentfilter.rules import TableKind
 from contentfilter.slot import RETIRE
 from contentfilter.turns import Turns
 from contentfilter.unpack.box import Box, BoxSettings
@@ -139,11 +140,13 @@ def load_wanted(config: Config) -> None:
     """Load now what this configuration needs beyond what all do: before workers are forked, who then share it."""
     if config.rspamd.enabled:
         import_module("contentfilter.inspectors.rspamd")
+    if config.rule_set.of(TableKind.BODY_CHECKS) is not None:
+        import_module("contentfilter.html_text")
 
 
 def load_unreadable(account: Account) -> None:
     """Load now what is else loaded when it is wanted, if the user that root becomes cannot read it."""
-    modules = ("contentfilter.policy.amavis", "quarantine.index")
+    modules = ("contentfilter.policy.amavis", "quarantine.index", "contentfilter.html_text")
     specs = [find_spec(name) for name in (*modules, "sqlalchemy")]
     files = [os.__file__, *(spec.origin for spec in specs if spec is not None and spec.origin is not None)]
     if not account.reads(map(Path, files)):

@@ -36,7 +36,7 @@ from contentfilter.inspectors.banned_rules import (
     extensions_of,
 )
 from contentfilter.policy.settings import FieldText, RuleSetName, as_tuple, enum_by_value
-from contentfilter.unpack.signs import NAMES, UNEXAMINED
+from contentfilter.unpack.sign_names import NAMES, UNEXAMINED
 
 
 def _pattern(value: str) -> str:

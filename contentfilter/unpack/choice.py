@@ -15,7 +15,7 @@ import re2
 from contentfilter.filetype import SAMPLE, is_text
 from contentfilter.mime import Part, Tree
 from contentfilter.mime.charset import decode
-from contentfilter.unpack.signs import name_traits
+from contentfilter.unpack.sign_names import name_traits
 
 _LEAST: Final = 8
 _MOST_PASSWORDS: Final = 10

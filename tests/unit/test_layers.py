@@ -34,7 +34,7 @@ contentfilter.identity contentfilter.ledger contentfilter.turns contentfilter.re
 contentfilter.handled contentfilter.history contentfilter.history_expiry
 contentfilter.inquiry contentfilter.judging contentfilter.pipeline
 contentfilter.systemd contentfilter.account contentfilter.sockets contentfilter.slot
-contentfilter.guard contentfilter.daemon contentfilter.worker
+contentfilter.guard contentfilter.daemon contentfilter.worker contentfilter.serving
 contentfilter.diagnosis contentfilter.policy_doctor contentfilter.doctor
 contentfilter.dump contentfilter.presentation
 contentfilter.explain.hindsight contentfilter.explain.view

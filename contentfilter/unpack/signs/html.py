@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 from contentfilter.text import decode
 from contentfilter.unpack.opener import Kind
-from contentfilter.unpack.signs.sign import UNEXAMINED, Family, Sign, sign
+from contentfilter.unpack.sign_names import UNEXAMINED
+from contentfilter.unpack.signs.sign import Family, Sign, sign
 
 _BYTES = 16 * 1024 * 1024
 _START_BYTES = 64 * 1024

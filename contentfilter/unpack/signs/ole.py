@@ -13,9 +13,10 @@ from typing import BinaryIO
 import olefile
 
 from contentfilter.unpack.opener import Kind
+from contentfilter.unpack.sign_names import UNEXAMINED
 from contentfilter.unpack.signs import vba
 from contentfilter.unpack.signs.objects import signs_of_class, signs_of_package
-from contentfilter.unpack.signs.sign import MOST_BYTES, UNEXAMINED, Family, Sign, guarded, sign
+from contentfilter.unpack.signs.sign import MOST_BYTES, Family, Sign, guarded, sign
 
 _ACTIVE_MIME = b"ActiveMime"
 _MOST_STREAMS = 2000

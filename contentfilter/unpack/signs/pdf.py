@@ -17,7 +17,8 @@ from itertools import islice
 from typing import BinaryIO
 
 from contentfilter.unpack.opener import Kind
-from contentfilter.unpack.signs.sign import MOST_BYTES, UNEXAMINED, Family, Sign, sign
+from contentfilter.unpack.sign_names import UNEXAMINED
+from contentfilter.unpack.signs.sign import MOST_BYTES, Family, Sign, sign
 
 _MOST_STREAMS = 50_000
 _MOST_ACTIONS = 5

@@ -9,8 +9,9 @@ from itertools import islice
 from typing import BinaryIO
 
 from contentfilter.unpack.opener import Kind
+from contentfilter.unpack.sign_names import UNEXAMINED
 from contentfilter.unpack.signs.ole import signs_of_ole
-from contentfilter.unpack.signs.sign import UNEXAMINED, Family, Sign, guarded, is_executable, is_executable_name, sign
+from contentfilter.unpack.signs.sign import Family, Sign, guarded, is_executable, is_executable_name, sign
 
 _BYTES = 32 * 1024 * 1024
 _MOST_OBJECTS = 50

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from contentfilter.unpack.opener import Kind
+from contentfilter.unpack.sign_names import UNEXAMINED
 
 MOST_BYTES = 32 * 1024 * 1024
 """Bytes of one content that are looked at."""
-
-UNEXAMINED = "unexamined"
-"""The sign of a content that should have been readable in its own format and was not."""
 
 _EXECUTABLE = re.compile(
     r"\.(?:exe|dll|scr|com|pif|cpl|ocx|sys|msi|msp|bat|cmd|ps1|psm1|vbs|vbe|js|jse|wsf|wsh|wsc|sct|hta|lnk|url|jar|reg|"
@@ -39,14 +37,12 @@ class Sign:
 class Family:
     """Looks for the signs of one family of formats. Its `signs` may raise: what it does then, the caller knows.
 
-    by_name: whether a content with this name shows signs that it does not show under another; None if the family does
-    not go by names, and then it is told none.
+    It is told the names of a content only if it stands in :data:`contentfilter.unpack.sign_names.BY_NAME`.
     """
 
     name: str
     accepts: Callable[[Kind], bool]
     signs: Callable[[BinaryIO, Kind], Iterator[Sign]]
-    by_name: Callable[[str], bool] | None = None
 
 
 def sign(name: str, detail: str | bytes = "") -> Sign:

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from contentfilter.text import decode
 from contentfilter.unpack.opener import Kind
+from contentfilter.unpack.sign_names import is_called_table
 from contentfilter.unpack.signs.sign import Family, Sign, sign
 
 _BYTES = 4 * 1024 * 1024
@@ -24,18 +25,12 @@ _SYLK_MACRO = re.compile(
     r"^O;[^\n]{0,100}?E\b|^NN;NAuto_open|;E(?:EXEC|CALL|REGISTER|FORMULA|RUN|HALT|ALERT)\(",
     re.IGNORECASE | re.MULTILINE,
 )
-_NAMES = re.compile(r"\.(?:csv|tsv|tab|txt|slk|dif|iqy|xls)[. ]*$", re.IGNORECASE)
 
 
 def _accepts(kind: Kind) -> bool:
     if b"\0" in kind.head[:512] and not kind.head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return False
-    return kind.head.startswith(b"ID;") or kind.media_type == "text/csv" or any(map(_is_named_so, kind.names))
-
-
-def _is_named_so(name: str) -> bool:
-    """Whether a spreadsheet program opens a file of this name, and takes any text for a table."""
-    return _NAMES.search(name) is not None
+    return kind.head.startswith(b"ID;") or kind.media_type == "text/csv" or any(map(is_called_table, kind.names))
 
 
 def _signs(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
@@ -53,4 +48,4 @@ def _signs(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
         yield sign("dde", found[0].strip())
 
 
-FAMILY = Family("table", _accepts, _signs, _is_named_so)
+FAMILY = Family("table", _accepts, _signs)

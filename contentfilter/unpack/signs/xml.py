@@ -13,7 +13,8 @@ from xml.parsers import expat
 
 from contentfilter.text import decode
 from contentfilter.unpack.opener import Kind
-from contentfilter.unpack.signs.sign import UNEXAMINED, Family, Sign, sign
+from contentfilter.unpack.sign_names import UNEXAMINED, is_macro_sheet
+from contentfilter.unpack.signs.sign import Family, Sign, sign
 
 _BYTES = 64 * 1024 * 1024
 _CHUNK = 64 * 1024
@@ -64,18 +65,13 @@ def _signs(file: BinaryIO, kind: Kind) -> Iterator[Sign]:
     script = _SCRIPT.search(start)
     if script:
         yield sign("script-in-xml", script[0])
-    if sheet := next(filter(_is_macro_sheet, kind.names), ""):
+    if sheet := next(filter(is_macro_sheet, kind.names), ""):
         yield sign("xlm-macro", sheet)
     if _worth_reading(file):
         file.seek(0)
         yield from _Reader().read(file.read(_BYTES))
         if file.read(1):
             yield sign(UNEXAMINED, "xml: too large")
-
-
-def _is_macro_sheet(name: str) -> bool:
-    """Whether a part of an Excel document is a sheet of macros by its place, and by nothing else."""
-    return "macrosheets" in name.lower()
 
 
 def _worth_reading(file: BinaryIO) -> bool:
@@ -233,4 +229,4 @@ _ELEMENTS = {
 }  # fmt: skip
 _TELLING = re.compile("|".join([*_ELEMENTS, "instrtext", "fldsimple"]).encode(), re.IGNORECASE)
 
-FAMILY = Family("xml", _accepts, _signs, _is_macro_sheet)
+FAMILY = Family("xml", _accepts, _signs)
