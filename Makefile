@@ -44,7 +44,7 @@ bench-limits:  ## Large messages beside small ones, growth, memory, start, and w
 
 faults:  ## Every cell of the fault suite, of which `make test` runs a sample; FAULTS_REPORT=FILE for the figures
 	@scripts/setup --dev
-	@FAULTS=all $(BIN)/pytest tests/faults
+	@FAULTS=all $(BIN)/pytest $(AT_ONCE) --dist load tests/faults
 
 faults-amavis:  ## The cells that fit any filter, for amavisd-new and for us; FAULTS_SAMPLE=1 for all of them
 	@scripts/setup --dev
