@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 _SEARCH_PATH: Final = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 _LOOK_AGAIN_AFTER: Final = 0.01
 _GONE_WITHIN: Final = 10.0
+_FIRST_PORT: Final = 12_000
+_PORTS: Final = 256
 
 
 class MissingProgramError(RuntimeError):
@@ -34,11 +38,31 @@ def find_program(name: str, package: str) -> str:
     return found
 
 
+@functools.cache
+def _our_ports() -> tuple[socket.socket, Iterator[int]]:
+    """Ports that no other process has that asks here, in turns, and what says so for as long as we live.
+
+    They lie below those that the kernel gives to clients: any connection may have such a one when it is wanted.
+    """
+    first_of_clients = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for first in range(_FIRST_PORT, first_of_clients - _PORTS, _PORTS):
+        taken = socket.socket(socket.AF_UNIX)
+        try:
+            taken.bind(f"\0contentfilter ports from {first}")
+        except OSError:
+            taken.close()
+        else:
+            return taken, itertools.cycle(range(first, first + _PORTS))
+    raise StartError(f"no {_PORTS} ports are left between {_FIRST_PORT} and {first_of_clients}")
+
+
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A TCP port of the loopback interface that nobody listens on now, and nobody else gets. Raises StartError."""
+    _, ports = _our_ports()
+    for port in itertools.islice(ports, _PORTS):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise StartError(f"all of our {_PORTS} ports are taken")
 
 
 def ask(address: str | tuple[str, int], request: bytes) -> bytes:

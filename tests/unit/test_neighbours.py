@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import select
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from demo.neighbours.daemon import Daemon, MissingProgramError, StartError, find_program
+from demo.neighbours.daemon import Daemon, MissingProgramError, StartError, find_program, free_port
 
 
 def test_a_missing_program_is_named_with_its_package() -> None:
@@ -32,3 +35,16 @@ def test_stop_takes_the_children_along(tmp_path: Path) -> None:
     assert select.select([reading], [], [], 60)[0] == [reading]
     assert os.read(reading, 1) == b""
     os.close(reading)
+
+
+def test_no_two_processes_get_the_same_port() -> None:
+    ours = {free_port() for _ in range(1000)}  # all that there are, in turns
+    command = [sys.executable, "-c", "from demo.neighbours.daemon import free_port; print(free_port())"]
+    for _ in range(2):
+        theirs = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert int(theirs.stdout) not in ours
+
+
+def test_a_port_at_which_somebody_listens_is_not_free() -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as listener:
+        assert listener.getsockname()[1] not in {free_port() for _ in range(1000)}
