@@ -18,11 +18,10 @@ from functools import partial
 from contentfilter import reply
 from contentfilter.envelope import Envelope, Recipient
 from contentfilter.errors import NextHopError
+from contentfilter.mail_data import Content, all_ascii, header_ascii
 from contentfilter.reply import Reply
-from contentfilter.smtp_client import Connection, Content, NextHopTimeoutError, all_ascii, header_ascii, host_and_port
+from contentfilter.smtp_client import Connection, NextHopTimeoutError, host_and_port
 from contentfilter.xforward import xforward_lines
-
-__all__ = ["Content", "NextHop", "NextHopSettings"]
 
 _log = logging.getLogger(__name__)
 

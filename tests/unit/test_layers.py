@@ -25,7 +25,8 @@ contentfilter.score contentfilter.decision contentfilter.outcome contentfilter.f
 contentfilter.stored contentfilter.explain
 contentfilter.explain.basis contentfilter.explain.counterfactual contentfilter.explain.explanation
 contentfilter.intake.settings contentfilter.intake.fullness contentfilter.intake.waiting contentfilter.intake.holdings
-contentfilter.intake.capacity contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.routes
+contentfilter.intake.capacity contentfilter.intake
+contentfilter.mail_data contentfilter.smtp_client contentfilter.next_hop contentfilter.routes
 contentfilter.delivery_report contentfilter.maillog
 quarantine
 contentfilter.case contentfilter.delivery contentfilter.notice contentfilter.notifier
@@ -52,6 +53,7 @@ PURE = (
     *("contentfilter.mime", "contentfilter.rules", "contentfilter.decision", "contentfilter.score"),
     *("contentfilter.failure", "contentfilter.age"),
     *("contentfilter.outcome", "contentfilter.folding", "contentfilter.fields", "contentfilter.notice"),
+    *("contentfilter.mail_data",),
     *("contentfilter.inspectors.rspamd_answer", "contentfilter.inspectors.rspamd_request"),
     *("contentfilter.inspectors.banned_", "contentfilter.policy.settings", "contentfilter.policy.lists"),
     *("contentfilter.policy.banks", "contentfilter.policy.forms", "contentfilter.policy.exchange"),
