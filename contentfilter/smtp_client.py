@@ -2,7 +2,8 @@
 
 aiosmtplib parses the replies and minds their pairing with commands. Around it: every wait has its timeout, every
 fault of the peer becomes a NextHopError that carries the reply for our own client, and a connection on which
-anything was out of step is never used again. Retrying, pooling and transactions are in :mod:`contentfilter.next_hop`.
+anything was out of step is never used again. What is said on it is in :mod:`contentfilter.transaction`, retrying and
+pooling in :mod:`contentfilter.next_hop`.
 """
 
 from __future__ import annotations
