@@ -26,8 +26,8 @@ contentfilter.stored contentfilter.explain
 contentfilter.explain.basis contentfilter.explain.counterfactual contentfilter.explain.explanation
 contentfilter.intake.settings contentfilter.intake.fullness contentfilter.intake.waiting contentfilter.intake.holdings
 contentfilter.intake.capacity contentfilter.intake
-contentfilter.mail_data contentfilter.smtp_client contentfilter.transaction contentfilter.next_hop
-contentfilter.routes
+contentfilter.mail_data contentfilter.smtp_protocol contentfilter.smtp_client contentfilter.transaction
+contentfilter.next_hop contentfilter.routes
 contentfilter.delivery_report contentfilter.maillog
 quarantine
 contentfilter.case contentfilter.delivery contentfilter.notice contentfilter.notifier
