@@ -21,7 +21,8 @@ contentfilter.html_source contentfilter.html_text contentfilter.text
 contentfilter.rules
 contentfilter.unpack
 contentfilter.policy contentfilter.inspectors
-contentfilter.score contentfilter.decision contentfilter.outcome contentfilter.fields contentfilter.config
+contentfilter.score contentfilter.evidence contentfilter.grounds contentfilter.marking contentfilter.decision
+contentfilter.outcome contentfilter.fields contentfilter.config
 contentfilter.stored contentfilter.explain
 contentfilter.explain.basis contentfilter.explain.counterfactual contentfilter.explain.explanation
 contentfilter.intake.settings contentfilter.intake.fullness contentfilter.intake.waiting contentfilter.intake.holdings
@@ -54,7 +55,7 @@ PURE = (
     *("contentfilter.mime", "contentfilter.rules", "contentfilter.decision", "contentfilter.score"),
     *("contentfilter.failure", "contentfilter.age"),
     *("contentfilter.outcome", "contentfilter.folding", "contentfilter.fields", "contentfilter.notice"),
-    *("contentfilter.mail_data",),
+    *("contentfilter.mail_data", "contentfilter.evidence", "contentfilter.grounds", "contentfilter.marking"),
     *("contentfilter.inspectors.rspamd_answer", "contentfilter.inspectors.rspamd_request"),
     *("contentfilter.inspectors.banned_", "contentfilter.policy.settings", "contentfilter.policy.lists"),
     *("contentfilter.policy.banks", "contentfilter.policy.forms", "contentfilter.policy.exchange"),
