@@ -14,9 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from contentfilter import reply
 from contentfilter.envelope import Envelope
@@ -26,29 +24,12 @@ from contentfilter.intake.data import Receiver
 from contentfilter.intake.dialog import Dialog
 from contentfilter.intake.holdings import Holding
 from contentfilter.intake.refusals import Refusals
+from contentfilter.intake.service import Service
 from contentfilter.intake.settings import IntakeSettings
 from contentfilter.intake.wire import BareNewline, ClientGone, LineTooLong, Wire
 from contentfilter.large_work import in_thread
 from contentfilter.message import Message
 from contentfilter.reply import Reply
-
-Handler = Callable[[Envelope, Message], Awaitable[Sequence[Reply]]]
-"""What becomes of a message: exactly one reply per recipient in LMTP, exactly one in SMTP. The message stays ours."""
-
-Admission = Callable[[Envelope, int], Awaitable[Reply | None]]
-"""Asked about the last recipient of an envelope and the size in bytes that MAIL has declared: a refusal, or None."""
-
-Turn = Callable[[Envelope, Message], AbstractAsyncContextManager[None]]
-"""Held while a message is handled and answered. Entering it may take its time, and may raise FilterError."""
-
-Unheard = Callable[[Envelope, str, Sequence[Reply]], Awaitable[None]]
-"""Called when the client may not have heard these replies about the message with this digest (SHA-256, in hex).
-
-That is when its side was closed by the time we answered, and when the session ends without another command: a client
-that is alive has one, and be it QUIT. Postfix may send QUIT along with the final dot (RFC 2920); then only the open
-connection tells that it is alive when we answer. One that told no queue id is believed to have heard in the second
-case: should it send the same bytes again, nothing would tell them from a new message.
-"""
 
 log = logging.getLogger("contentfilter.intake")
 
@@ -63,20 +44,6 @@ _LARGE = 1 << 20
 
 LINGER = 5.0
 """Seconds that a client has to take our last words before the connection is cut."""
-
-
-def _at_any_time(_envelope: Envelope, _message: Message) -> AbstractAsyncContextManager[None]:
-    return contextlib.nullcontext()
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What is done with messages. handle is asked about each; the rest is for who cares."""
-
-    handle: Handler
-    admit: Admission | None = None
-    turn: Turn = _at_any_time
-    unheard: Unheard | None = None
 
 
 class Connection:
@@ -321,14 +288,7 @@ class Connection:
         size = self._dialog.declared_size
         if self._service.admit is None or not size:
             return reply.RECIPIENT_OK
-        try:
-            refusal = await self._service.admit(self._dialog.envelope(), size)
-        except FilterError as error:
-            log.warning("%s: recipient answered with %s: %s", self._name, error.reply, error)
-            refusal = error.reply
-        except Exception:
-            log.exception("%s: asking about a recipient failed", self._name)
-            refusal = reply.INTERNAL
+        refusal = await self._service.refusal(self._dialog.envelope(), size, self._name)
         if refusal is None:
             return reply.RECIPIENT_OK
         self._dialog.withdraw_recipient()
@@ -427,7 +387,7 @@ class Connection:
             if was_there and self._wire.client_closed:
                 # It gave up waiting and will come again: whatever we did now would be done twice.
                 return [reply.BUSY] * self._dialog.answers
-            return await self._outcome(envelope, message)
+            return await self._service.replies(envelope, message, self._dialog.answers, self._name)
         finally:
             self._capacity.leave(size)
 
@@ -435,26 +395,6 @@ class Connection:
         self._dialog.end_transaction()
         for answer in replies:
             await self._wire.send(answer)
-
-    async def _outcome(self, envelope: Envelope, message: Message) -> Sequence[Reply]:
-        wanted = self._dialog.answers
-        try:
-            replies = await self._service.handle(envelope, message)
-        except FilterError as error:
-            log.warning("%s: message answered with %s: %s", self._name, error.reply, error)
-            return [error.reply] * wanted
-        except asyncio.CancelledError:
-            if self.task.cancelling():
-                raise
-            log.exception("%s: something in the handler was cancelled", self._name)
-            return [reply.INTERNAL] * wanted
-        except Exception:
-            log.exception("%s: handler failed", self._name)
-            return [reply.INTERNAL] * wanted
-        if len(replies) != wanted:
-            log.error("%s: handler gave %d replies where %d are due", self._name, len(replies), wanted)
-            return [reply.INTERNAL] * wanted
-        return replies
 
     async def _report_unheard(self) -> None:
         if self._service.unheard is None or self._unconfirmed is None:
