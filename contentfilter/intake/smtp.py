@@ -23,6 +23,7 @@ from contentfilter.intake.capacity import Capacity
 from contentfilter.intake.data import Receiver
 from contentfilter.intake.dialog import Dialog
 from contentfilter.intake.holdings import Holding
+from contentfilter.intake.patience import AT_ONCE, Patience
 from contentfilter.intake.refusals import Refusals
 from contentfilter.intake.service import Service
 from contentfilter.intake.settings import IntakeSettings
@@ -35,9 +36,6 @@ log = logging.getLogger("contentfilter.intake")
 
 _CLOSING = frozenset({221, 421, 521})
 """Codes after which we close."""
-
-_AT_ONCE = 0.001
-"""Seconds: a timer is not asked for none."""
 
 _LARGE = 1 << 20
 """Bytes from which a message that comes in has to give way to others after each chunk."""
@@ -72,8 +70,7 @@ class Connection:
         """The session. It ends when the connection is closed and never fails."""
         self._loop = task.get_loop()
         self._wire = wire
-        self._timer: asyncio.TimerHandle | None = None
-        self._patience_ends: float | None = None
+        self._patience = Patience(self._loop, self._patience_is_over)
         self._service = service
         self._settings = settings
         self._register = register
@@ -90,51 +87,6 @@ class Connection:
         self._fresh = True
         self._leaving = False
         self._unconfirmed: tuple[Envelope, str, Sequence[Reply]] | None = None
-
-    # The client's patience, and ours.
-
-    def _reset_timeout(self, duration: float) -> None:
-        """From now on the client has so many seconds.
-
-        The timer is set anew only when it would come too late: for each command that would cost more than the command.
-        One that comes too early looks how long there still is.
-        """
-        self._patience_ends = self._loop.time() + duration
-        if self._timer is None or self._patience_ends < self._timer.when():
-            self._set_timer(self._patience_ends)
-
-    def _rest(self) -> None:
-        """No timeout while we are the one who is waited for: the handler has its own deadlines."""
-        self._patience_ends = None
-
-    def _set_timer(self, when: float) -> None:
-        self._drop_timer()
-        self._timer = self._loop.call_at(when, self._look_at_the_clock)
-
-    def _drop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look_at_the_clock(self) -> None:
-        self._timer = None
-        if self._patience_ends is None:
-            return
-        if self._patience_ends - self._loop.time() >= _AT_ONCE:
-            self._set_timer(self._patience_ends)
-        else:
-            self._patience_is_over()
-
-    def _patience_is_over(self) -> None:
-        if not self._leaving:
-            state = self._dialog.state.name if self._received is None else f"DATA after {self._received} bytes"
-            log.warning("%s: timeout in state %s, closing", self._name, state)
-        if self._leaving or self._wire.stuck:
-            # It takes nothing from us: it would not hear a farewell either.
-            self._leaving = True
-            self._wire.abort()
-        else:
-            self._part_with(reply.COMMAND_TIMEOUT)
 
     # What the listener tells us.
 
@@ -170,13 +122,24 @@ class Connection:
         self._part_with(reply.SHUTTING_DOWN)
         self.task.cancel()
 
+    def _patience_is_over(self) -> None:
+        if not self._leaving:
+            state = self._dialog.state.name if self._received is None else f"DATA after {self._received} bytes"
+            log.warning("%s: timeout in state %s, closing", self._name, state)
+        if self._leaving or self._wire.stuck:
+            # It takes nothing from us: it would not hear a farewell either.
+            self._leaving = True
+            self._wire.abort()
+        else:
+            self._part_with(reply.COMMAND_TIMEOUT)
+
     def _part_with(self, last_words: Reply) -> None:
         if not self._wire.closing:
             self._close(last_words)
 
     def _close(self, last_words: Reply | None = None) -> None:
         self._leaving = True
-        self._reset_timeout(LINGER)
+        self._patience.reset(LINGER)
         self._wire.close(last_words)
 
     # The session.
@@ -202,7 +165,7 @@ class Connection:
             with contextlib.suppress(OSError):
                 await self._wire.wait_closed()
         finally:
-            self._drop_timer()
+            self._patience.end()
             self._register.discard(self)
 
     def _log_departure(self, event: ClientGone) -> None:
@@ -245,7 +208,7 @@ class Connection:
         return answer.code in _CLOSING
 
     async def _next_line(self) -> bytes:
-        self._reset_timeout(self._settings.command_timeout)
+        self._patience.reset(self._settings.command_timeout)
         self._listening = True
         self._listening_since = self._loop.time()
         try:
@@ -275,9 +238,9 @@ class Connection:
         Never 421, which would cut off the commands that are on their way behind MAIL: a connection that is lost makes
         Postfix hold back all mail for this destination for minutes.
         """
-        self._rest()
+        self._patience.rest()
         there_is_room = await self._capacity.room(self._dialog.declared_size)
-        self._reset_timeout(self._settings.command_timeout)
+        self._patience.reset(self._settings.command_timeout)
         if there_is_room:
             return reply.SENDER_OK
         self._dialog.put_off()
@@ -333,14 +296,14 @@ class Connection:
         ended = False
         self._received = 0
         while not ended:
-            self._reset_timeout(max(deadline - now, _AT_ONCE))
+            self._patience.reset(max(deadline - now, AT_ONCE))
             chunk = await self._wire.read_chunk(piecemeal=self._received > _LARGE)
             came = self._loop.time()
             self._received += len(chunk)
             if self._received <= _LARGE:
                 ended = receiver.feed(chunk)
             else:
-                self._rest()
+                self._patience.rest()
                 async with self._capacity.large_data:
                     ended = receiver.feed(chunk)
                     await receiver.settle()
@@ -352,7 +315,7 @@ class Connection:
 
     async def _hand_over(self, message: Message) -> None:
         envelope = self._dialog.envelope()
-        self._rest()
+        self._patience.rest()
         try:
             async with self._service.turn(envelope, message):
                 await self._handle(envelope, message)
@@ -362,7 +325,7 @@ class Connection:
 
     async def _handle(self, envelope: Envelope, message: Message) -> None:
         replies = await self._in_slot(envelope, message)
-        self._reset_timeout(self._settings.command_timeout)
+        self._patience.reset(self._settings.command_timeout)
         self._refusals.forgive()
         if self._service.unheard is not None:
             self._unconfirmed = envelope, message.digest, replies
