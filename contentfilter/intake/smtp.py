@@ -20,10 +20,10 @@ from contentfilter import reply
 from contentfilter.envelope import Envelope
 from contentfilter.errors import BusyError, FilterError
 from contentfilter.intake.capacity import Capacity
-from contentfilter.intake.data import Receiver
 from contentfilter.intake.dialog import Dialog
 from contentfilter.intake.holdings import Holding
-from contentfilter.intake.patience import AT_ONCE, Patience
+from contentfilter.intake.patience import Patience
+from contentfilter.intake.reception import Reception
 from contentfilter.intake.refusals import Refusals
 from contentfilter.intake.service import Service
 from contentfilter.intake.settings import IntakeSettings
@@ -36,9 +36,6 @@ log = logging.getLogger("contentfilter.intake")
 
 _CLOSING = frozenset({221, 421, 521})
 """Codes after which we close."""
-
-_LARGE = 1 << 20
-"""Bytes from which a message that comes in has to give way to others after each chunk."""
 
 LINGER = 5.0
 """Seconds that a client has to take our last words before the connection is cut."""
@@ -76,12 +73,12 @@ class Connection:
         self._register = register
         self._refusal = refusal
         self._capacity = capacity
+        self._reception = Reception(wire, self._patience, settings, capacity)
         self._dialog = Dialog(settings, peer_address, listener)
         self._name = peer_address or "unix"
         self._refusals = Refusals(settings, self._name)
         self._listening = False
         self._listening_since = 0.0
-        self._received: int | None = None
         self._draining = False
         self._spared = False
         self._fresh = True
@@ -124,7 +121,8 @@ class Connection:
 
     def _patience_is_over(self) -> None:
         if not self._leaving:
-            state = self._dialog.state.name if self._received is None else f"DATA after {self._received} bytes"
+            received = self._reception.received
+            state = self._dialog.state.name if received is None else f"DATA after {received} bytes"
             log.warning("%s: timeout in state %s, closing", self._name, state)
         if self._leaving or self._wire.stuck:
             # It takes nothing from us: it would not hear a farewell either.
@@ -266,12 +264,8 @@ class Connection:
             self._capacity.serve()
 
     async def _take_in(self, holding: Holding) -> None:
-        settings = self._settings
-        receiver = Receiver(settings.spool_directory, settings.memory_threshold, settings.max_message_size, holding)
         try:
-            await self._receive(receiver)
-            await receiver.settle()
-            message = receiver.finish()
+            message = await self._reception.message(holding)
         except FilterError as error:
             if isinstance(error, BusyError):
                 self._capacity.refuse()
@@ -279,8 +273,6 @@ class Connection:
                 log.warning("%s: message not taken: %s", self._name, error)
             await self._conclude([error.reply] * self._dialog.answers)
             return
-        finally:
-            receiver.abandon()
         try:
             await self._hand_over(message)
         finally:
@@ -288,30 +280,6 @@ class Connection:
                 await asyncio.shield(in_thread(message.close))
             else:
                 message.close()
-
-    async def _receive(self, receiver: Receiver) -> None:
-        patience, rate = self._settings.data_timeout, self._settings.min_data_rate
-        now = self._loop.time()
-        deadline = now + patience
-        ended = False
-        self._received = 0
-        while not ended:
-            self._patience.reset(max(deadline - now, AT_ONCE))
-            chunk = await self._wire.read_chunk(piecemeal=self._received > _LARGE)
-            came = self._loop.time()
-            self._received += len(chunk)
-            if self._received <= _LARGE:
-                ended = receiver.feed(chunk)
-            else:
-                self._patience.rest()
-                async with self._capacity.large_data:
-                    ended = receiver.feed(chunk)
-                    await receiver.settle()
-                    await asyncio.sleep(0)
-            now = self._loop.time()
-            deadline = min(now + patience, deadline + now - came + len(chunk) / rate)
-        self._received = None
-        self._wire.unread(receiver.rest)
 
     async def _hand_over(self, message: Message) -> None:
         envelope = self._dialog.envelope()
