@@ -5,8 +5,9 @@ line end, reads DATA a line at a time, knows neither DSN nor XFORWARD, and cance
 away, which here would be a delivery cut in the middle; and what it builds on, asyncio's streams, was a tenth of what a
 small message cost. A handler of ours is cancelled by nothing but the end of :meth:`Listener.drain`'s patience.
 
-Pure parsing is elsewhere; here are the waits, each with its timeout, and the promise that whatever happens the client
-gets a proper reply or a closed connection, the log a line, and the message an end.
+Pure parsing is elsewhere; here, and for a message that comes in in :mod:`contentfilter.intake.reception`, are the
+waits, each with its timeout, and the promise that whatever happens the client gets a proper reply or a closed
+connection, the log a line, and the message an end.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from contentfilter.intake.reception import Reception
 from contentfilter.intake.refusals import Refusals
 from contentfilter.intake.service import Service
 from contentfilter.intake.settings import IntakeSettings
+from contentfilter.intake.unconfirmed import Unconfirmed
 from contentfilter.intake.wire import BareNewline, ClientGone, LineTooLong, Wire
 from contentfilter.large_work import in_thread
 from contentfilter.message import Message
@@ -83,7 +85,7 @@ class Connection:
         self._spared = False
         self._fresh = True
         self._leaving = False
-        self._unconfirmed: tuple[Envelope, str, Sequence[Reply]] | None = None
+        self._unconfirmed = Unconfirmed(service.unheard, self._name)
 
     # What the listener tells us.
 
@@ -157,8 +159,8 @@ class Connection:
 
     async def _end(self) -> None:
         self._close()
-        if self._unconfirmed is not None and (self._unconfirmed[0].client.ident or self.task.cancelling()):
-            await self._report_unheard()
+        if self._unconfirmed.recognisable or self.task.cancelling():
+            await self._unconfirmed.report()
         try:
             with contextlib.suppress(OSError):
                 await self._wire.wait_closed()
@@ -216,7 +218,7 @@ class Connection:
         if self._leaving:
             # It came as we hung up. A message must not be taken after the client was told that it was not.
             raise ClientGone("too late")
-        self._unconfirmed = None
+        self._unconfirmed.heard()
         return line
 
     async def _considered(self, answer: Reply) -> Reply:
@@ -295,16 +297,15 @@ class Connection:
         replies = await self._in_slot(envelope, message)
         self._patience.reset(self._settings.command_timeout)
         self._refusals.forgive()
-        if self._service.unheard is not None:
-            self._unconfirmed = envelope, message.digest, replies
+        self._unconfirmed.said(envelope, message, replies)
         try:
             await self._conclude(replies)
             await self._wire.flush()
         except ClientGone:
-            await self._report_unheard()
+            await self._unconfirmed.report()
             raise
         if self._wire.client_closed:
-            await self._report_unheard()
+            await self._unconfirmed.report()
 
     async def _in_slot(self, envelope: Envelope, message: Message) -> Sequence[Reply]:
         """Have the message worked on when it is its turn. The slot is given back before anybody reads our replies."""
@@ -326,15 +327,3 @@ class Connection:
         self._dialog.end_transaction()
         for answer in replies:
             await self._wire.send(answer)
-
-    async def _report_unheard(self) -> None:
-        if self._service.unheard is None or self._unconfirmed is None:
-            return
-        envelope, digest, replies = self._unconfirmed
-        self._unconfirmed = None
-        said = "; ".join(sorted({str(one) for one in replies}))
-        log.info("%s: client may not have heard %s", self._name, said)
-        try:
-            await self._service.unheard(envelope, digest, replies)
-        except Exception:
-            log.exception("%s: could not note that the client was gone", self._name)
