@@ -38,7 +38,8 @@ contentfilter.handled contentfilter.history contentfilter.history_expiry
 contentfilter.inquiry contentfilter.judging contentfilter.pipeline
 contentfilter.systemd contentfilter.account contentfilter.sockets contentfilter.slot
 contentfilter.guard contentfilter.daemon contentfilter.worker contentfilter.serving
-contentfilter.diagnosis contentfilter.policy_doctor contentfilter.doctor
+contentfilter.postconf contentfilter.diagnosis contentfilter.policy_doctor contentfilter.scanner_doctor
+contentfilter.postfix_doctor contentfilter.doctor
 contentfilter.dump contentfilter.presentation
 contentfilter.explain.hindsight contentfilter.explain.view
 contentfilter.explain.replay contentfilter.explain.replay_view
