@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from contentfilter.decision import Evidence
 from contentfilter.envelope import Envelope, Recipient
+from contentfilter.evidence import Evidence
 from contentfilter.finding import Kind
 from contentfilter.message import Message
 from contentfilter.mime import Tree

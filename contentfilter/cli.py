@@ -334,7 +334,8 @@ def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> Non
 
     from contentfilter import presentation, worker  # noqa: PLC0415
     from contentfilter.diagnosis import State  # noqa: PLC0415
-    from contentfilter.doctor import Neighbours, PostconfCommand, examine  # noqa: PLC0415
+    from contentfilter.doctor import Neighbours, examine  # noqa: PLC0415
+    from contentfilter.postconf import PostconfCommand  # noqa: PLC0415
 
     config = _usable(path)
     maillog.set_up("stderr", "error")

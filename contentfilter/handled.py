@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from contentfilter.case import Case
-from contentfilter.decision import Evidence
 from contentfilter.envelope import Client
+from contentfilter.evidence import Evidence
 from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding
 from contentfilter.outcome import Outcome

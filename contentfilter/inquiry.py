@@ -11,8 +11,8 @@ from typing import Self
 
 from contentfilter import maillog
 from contentfilter.age import age_of
-from contentfilter.decision import Evidence, abridged
 from contentfilter.errors import FilterError, InspectorTimeoutError
+from contentfilter.evidence import Evidence, abridged
 from contentfilter.failure import OnFailure, in_force
 from contentfilter.finding import Finding, Kind, RuleAction
 from contentfilter.inspectors import Inspector, Remote, Subject

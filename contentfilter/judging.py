@@ -10,13 +10,15 @@ from dataclasses import dataclass, field, replace
 
 from contentfilter import reply
 from contentfilter.case import Case
-from contentfilter.decision import Evidence, decide, is_local, wants
+from contentfilter.decision import decide
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Envelope
 from contentfilter.errors import FilterError
+from contentfilter.evidence import Evidence
 from contentfilter.failure import OnFailure
 from contentfilter.fields import hops, own_marks
 from contentfilter.finding import Finding, Kind
+from contentfilter.grounds import is_local, wants
 from contentfilter.inquiry import Askable, Inquiry, Terms
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.large_work import in_thread

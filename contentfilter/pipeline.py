@@ -22,10 +22,10 @@ from typing import Protocol as Interface
 from contentfilter import maillog, reply
 from contentfilter.case import Case, Copy
 from contentfilter.copies import Copies, Keeper
-from contentfilter.decision import Evidence
 from contentfilter.delivery import Delivery
 from contentfilter.envelope import Envelope, Protocol
 from contentfilter.errors import FilterError
+from contentfilter.evidence import Evidence
 from contentfilter.finding import Kind
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.judging import Judging, Site, wanted

@@ -8,7 +8,8 @@ from typing import Protocol as Interface
 
 from contentfilter import xtext
 from contentfilter.envelope import Envelope, Recipient, split_address
-from contentfilter.next_hop import Content, NextHop
+from contentfilter.mail_data import Content
+from contentfilter.next_hop import NextHop
 from contentfilter.reply import Reply
 from contentfilter.verdict import Route
 

@@ -1,8 +1,9 @@
 """One SMTP connection on which we speak first: commands, replies as values, a message byte for byte (RFC 5321).
 
-aiosmtplib parses the replies and minds their pairing with commands. Around it: every wait has its timeout, every
-fault of the peer becomes a NextHopError that carries the reply for our own client, and a connection on which
-anything was out of step is never used again. Retrying, pooling and transactions are in :mod:`contentfilter.next_hop`.
+Every wait has its timeout, every fault of the peer becomes a NextHopError that carries the reply for our own client,
+and a connection on which anything was out of step is never used again. Below is
+:mod:`contentfilter.smtp_protocol`; what is said is in :mod:`contentfilter.transaction`, retrying and pooling in
+:mod:`contentfilter.next_hop`.
 """
 
 from __future__ import annotations
@@ -10,29 +11,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import cast
 
 from aiosmtplib import SMTPResponse, SMTPResponseException
-from aiosmtplib.protocol import SMTPProtocol
 
 from contentfilter import reply
 from contentfilter.endpoint import Endpoint
 from contentfilter.errors import NextHopError
+from contentfilter.mail_data import Content
 from contentfilter.reply import Reply
-from contentfilter.search import find
-
-Content = Callable[[], Iterator[bytes | memoryview]]
-"""Gives the pieces of a message from its start: lines end in CRLF, dots are not stuffed. May be called twice."""
-
-CHUNK = 262_144
-"""Bytes of a message that we hold at a time; large enough for few system calls."""
+from contentfilter.smtp_protocol import Protocol
 
 _MAX_REPLY_LINES = 8
-_LONGEST_REPLY = 32_768
-_LONGEST_OF_MANY = 1024
-"""Bytes of one reply, and of each of many that may come before we read the first."""
 _MAX_REPLY_TEXT = 500
 _NOT_PRINTABLE = re.compile("[^ -~]")
 
@@ -44,7 +35,7 @@ class NextHopTimeoutError(NextHopError):
 class Connection:
     """A connection after EHLO. keywords: what EHLO offered, upper case, with their arguments; uses: for its owner."""
 
-    def __init__(self, protocol: _Protocol, command_timeout: float, data_timeout: float) -> None:
+    def __init__(self, protocol: Protocol, command_timeout: float, data_timeout: float) -> None:
         self.keywords: Mapping[str, str] = {}
         self.uses = 0
         self._protocol = protocol
@@ -152,172 +143,14 @@ class Connection:
             self._protocol.stream.abort()
 
 
-class _Protocol(SMTPProtocol):
-    """aiosmtplib's, with a memory for what was said unasked, and with a message written as it is."""
-
-    out_of_step = False
-    _pipelined = False
-    _longest = 0
-    _arrival: asyncio.Future[None] | None = None
-
-    @property
-    def stream(self) -> asyncio.WriteTransport | None:
-        """The transport while connected. uvloop's is one by its methods, not by its class."""
-        return cast(asyncio.WriteTransport | None, self.transport)
-
-    def begin(self, lines: Sequence[bytes]) -> None:
-        """Send commands in one piece; what comes from now on is read with next_response until the end."""
-        self._pipelined = True
-        self._longest = _LONGEST_REPLY + len(lines) * _LONGEST_OF_MANY
-        self.write(b"\r\n".join(lines) + b"\r\n")
-
-    def next_response(self) -> SMTPResponse | None:
-        """The next of the replies, None if it has not come yet. Raises SMTPResponseException for what is no reply."""
-        if len(self._buffer) > self._longest:
-            raise SMTPResponseException(0, "Response too long")
-        return self._read_response_from_buffer() if self._buffer else None
-
-    async def arrival(self) -> None:
-        """Wait for more. Raises OSError when nothing will come."""
-        if not self.is_connected:
-            raise ConnectionResetError("Connection lost")
-        self._arrival = self._loop.create_future()
-        await self._arrival
-
-    def end(self) -> None:
-        """All replies have come, or no more are wanted."""
-        self._pipelined = False
-        self._arrival = None
-        if self._buffer:
-            self.out_of_step = True
-
-    def _wake(self, error: Exception | None = None) -> None:
-        if self._arrival is not None and not self._arrival.done():
-            if error is None:
-                self._arrival.set_result(None)
-            else:
-                self._arrival.set_exception(error)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._wake(ConnectionResetError(f"Connection lost: {exc}" if exc else "Connection lost"))
-
-    def data_received(self, data: bytes) -> None:
-        if self._pipelined:
-            self._buffer += data
-            self._wake()
-            return
-        waiter = self._response_waiter
-        if not self._response_pending or (waiter is not None and waiter.done()):
-            self.out_of_step = True
-        super().data_received(data)
-        # A second reply in the same segment stays in the buffer and would be taken for the answer to the next command.
-        if waiter is not None and waiter.done() and self._buffer:
-            self.out_of_step = True
-
-    def eof_received(self) -> bool:
-        keep_open = super().eof_received()
-        self._wake(ConnectionResetError("Unexpected EOF received"))
-        # A plain close would first wait until all is written, to a peer that will never answer.
-        if self.stream is not None:
-            self.stream.abort()
-        return keep_open
-
-    async def write_content(self, content: Content) -> bool:
-        """Write all of it up to the final dot; false if the peer spoke or went before. Read what it said next."""
-        self._response_pending = True
-        pieces = content()
-        try:
-            for chunk in dot_stuffed(pieces):
-                if self.stream is None or self._response_waiter is None or self._response_waiter.done():
-                    return False
-                self.stream.write(chunk)
-                await self._drain_helper()
-                if len(chunk) >= CHUNK:
-                    await asyncio.sleep(0)  # to a fast peer there is nothing to wait for, and others have work as well
-        except ConnectionError:
-            return False
-        finally:
-            # A view that outlives us, in a traceback perhaps, would keep the message's file mapped.
-            _close(pieces)
-        return True
-
-
-def dot_stuffed(pieces: Iterable[bytes | memoryview]) -> Generator[bytearray, None, None]:
-    """The content as it goes over the wire (RFC 5321 section 4.5.2), in chunks, up to and with the final dot.
-
-    A missing final CRLF is added. In a message every LF has a CR before it, so a dot after LF is a dot after CRLF; and
-    should that ever not hold, a peer that takes a bare LF for a line end still finds no end of data inside.
-    """
-    held = bytearray()
-    tail = b"\r\n"
-    for chunk in _chunks(pieces):
-        if held:
-            yield held
-        held = chunk.replace(b"\n.", b"\n..") if find(chunk, b"\n.") >= 0 else chunk
-        if chunk.startswith(b".") and tail.endswith(b"\n"):
-            held.insert(0, ord("."))
-        tail = (tail + chunk[-2:])[-2:]
-    held += b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n"
-    yield held
-
-
-def all_ascii(content: Content) -> bool:
-    """Whether the whole message is 7-bit."""
-    pieces = content()
-    try:
-        return all(chunk.isascii() for chunk in _chunks(pieces))
-    finally:
-        _close(pieces)
-
-
-def header_ascii(content: Content) -> bool:
-    """Whether the header of the message is 7-bit."""
-    pieces = content()
-    tail = b"\r\n"
-    try:
-        for chunk in _chunks(pieces):
-            text = tail + chunk
-            header, blank, _ = text.partition(b"\r\n\r\n")
-            if blank or not header.isascii():
-                return header.isascii()
-            tail = text[-3:]
-    finally:
-        _close(pieces)
-    return True
-
-
-def _chunks(pieces: Iterable[bytes | memoryview]) -> Iterator[bytearray]:
-    """The same bytes in copies of CHUNK bytes: a transport may keep what it is given, a memory map must not be kept."""
-    chunk = bytearray()
-    for piece in pieces:
-        with memoryview(piece) as view:
-            start = 0
-            while start < len(view):
-                end = start + CHUNK - len(chunk)
-                chunk += view[start:end]
-                start = end
-                if len(chunk) >= CHUNK:
-                    yield chunk
-                    chunk = bytearray()
-    if chunk:
-        yield chunk
-
-
-def _close(pieces: Iterator[bytes | memoryview]) -> None:
-    close = getattr(pieces, "close", None)
-    if close is not None:
-        close()
-
-
-async def _connected(address: str, seconds: float) -> _Protocol:
+async def _connected(address: str, seconds: float) -> Protocol:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(seconds):
             if address.startswith("unix:"):
-                _, protocol = await loop.create_unix_connection(_Protocol, address.removeprefix("unix:"))
+                _, protocol = await loop.create_unix_connection(Protocol, address.removeprefix("unix:"))
             else:
-                _, protocol = await loop.create_connection(_Protocol, *host_and_port(address))
+                _, protocol = await loop.create_connection(Protocol, *host_and_port(address))
     except TimeoutError as error:
         raise NextHopTimeoutError(f"connect: nothing within {seconds:g} s") from error
     except (OSError, UnicodeError) as error:

@@ -35,8 +35,8 @@ from contentfilter.inspectors.rules import RulesInspector
 from contentfilter.inspectors.spamd import SpamdInspector
 from contentfilter.intake.capacity import Capacity, CapacityLimits
 from contentfilter.intake.listener import Listener
+from contentfilter.intake.service import Service
 from contentfilter.intake.settings import IntakeSettings
-from contentfilter.intake.smtp import Service
 from contentfilter.judging import Site
 from contentfilter.ledger import Ledger
 from contentfilter.mime import Limits

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from contentfilter.envelope import Envelope, Recipient
 from contentfilter.errors import QuarantineError
+from contentfilter.mail_data import Content
 from contentfilter.message import HeaderEdits, Message
-from contentfilter.next_hop import Content
 from contentfilter.reply import Reply
 from contentfilter.routes import Way
 from quarantine.item import Item

@@ -15,9 +15,9 @@ from contentfilter.command import check_way, config_option, json_option, load, p
 from contentfilter.commands import place, view
 from contentfilter.commands.complete import complete_names
 from contentfilter.config import Config
-from contentfilter.decision import is_local
 from contentfilter.domains import LocalDomains
 from contentfilter.envelope import Client, Envelope, Recipient
+from contentfilter.grounds import is_local
 from contentfilter.policy import forms
 from contentfilter.policy.amavis import all_entries
 from contentfilter.policy.describe import settings

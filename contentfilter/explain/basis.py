@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from contentfilter.decision import Evidence, concerns, decide, wants
+from contentfilter.decision import decide
+from contentfilter.evidence import Evidence
 from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind
+from contentfilter.grounds import concerns, wants
 from contentfilter.policy.entry import Effective
 from contentfilter.policy.lists import ListEntry
 from contentfilter.policy.settings import Policy
@@ -47,7 +49,7 @@ class Basis:
 
     def mode(self, inspector: str) -> OnFailure:
         """What it meant, or would have meant, that this inspector could not answer."""
-        return (self.evidence.on_failure or {}).get(inspector, OnFailure.DEFER)
+        return self.evidence.mode(inspector)
 
     def judged(self, *, local: bool) -> Verdict:
         """The verdict."""

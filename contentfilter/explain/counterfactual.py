@@ -13,10 +13,10 @@ from enum import IntEnum
 from functools import reduce
 from itertools import combinations
 
-from contentfilter.decision import BYPASS_OF_INSPECTOR
 from contentfilter.explain.basis import Alter, Basis, listed, on_failure, scored, with_setting, without
 from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction
+from contentfilter.grounds import BYPASS_OF_INSPECTOR
 from contentfilter.policy.lists import Effect, ListEntry
 from contentfilter.policy.settings import Policy
 from contentfilter.score import format_level

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from contentfilter.decision import BYPASS_OF_INSPECTOR, Evidence, concerns, wants
+from contentfilter.evidence import Evidence
 from contentfilter.explain.basis import Basis
 from contentfilter.explain.counterfactual import Change, changes, fares_otherwise
 from contentfilter.finding import Finding, Kind, RuleHit, Test
+from contentfilter.grounds import BYPASS_OF_INSPECTOR, concerns, wants
 from contentfilter.policy.entry import Effective, Entry
 from contentfilter.policy.lists import Effect, ListEntry
 from contentfilter.policy.settings import Policy

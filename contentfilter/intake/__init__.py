@@ -2,8 +2,8 @@
 
 from contentfilter.intake.capacity import Capacity, CapacityLimits
 from contentfilter.intake.listener import Listener
+from contentfilter.intake.service import Admission, Handler, Service, Turn, Unheard
 from contentfilter.intake.settings import IntakeSettings
-from contentfilter.intake.smtp import Admission, Handler, Service, Turn, Unheard
 
 __all__ = [
     "Admission",

@@ -17,8 +17,9 @@ from collections.abc import Iterable
 from contentfilter import reply
 from contentfilter.intake.capacity import Capacity
 from contentfilter.intake.fullness import Fullness
+from contentfilter.intake.service import Service
 from contentfilter.intake.settings import IntakeSettings, Network
-from contentfilter.intake.smtp import LINGER, Connection, Service
+from contentfilter.intake.smtp import LINGER, Connection
 from contentfilter.intake.wire import Wire
 from contentfilter.reply import Reply
 

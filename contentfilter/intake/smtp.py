@@ -5,8 +5,9 @@ line end, reads DATA a line at a time, knows neither DSN nor XFORWARD, and cance
 away, which here would be a delivery cut in the middle; and what it builds on, asyncio's streams, was a tenth of what a
 small message cost. A handler of ours is cancelled by nothing but the end of :meth:`Listener.drain`'s patience.
 
-Pure parsing is elsewhere; here are the waits, each with its timeout, and the promise that whatever happens the client
-gets a proper reply or a closed connection, the log a line, and the message an end.
+Pure parsing is elsewhere; here, and for a message that comes in in :mod:`contentfilter.intake.reception`, are the
+waits, each with its timeout, and the promise that whatever happens the client gets a proper reply or a closed
+connection, the log a line, and the message an end.
 """
 
 from __future__ import annotations
@@ -14,69 +15,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from contentfilter import reply
 from contentfilter.envelope import Envelope
 from contentfilter.errors import BusyError, FilterError
 from contentfilter.intake.capacity import Capacity
-from contentfilter.intake.data import Receiver
 from contentfilter.intake.dialog import Dialog
 from contentfilter.intake.holdings import Holding
+from contentfilter.intake.patience import Patience
+from contentfilter.intake.reception import Reception
 from contentfilter.intake.refusals import Refusals
+from contentfilter.intake.service import Service
 from contentfilter.intake.settings import IntakeSettings
+from contentfilter.intake.unconfirmed import Unconfirmed
 from contentfilter.intake.wire import BareNewline, ClientGone, LineTooLong, Wire
 from contentfilter.large_work import in_thread
 from contentfilter.message import Message
 from contentfilter.reply import Reply
-
-Handler = Callable[[Envelope, Message], Awaitable[Sequence[Reply]]]
-"""What becomes of a message: exactly one reply per recipient in LMTP, exactly one in SMTP. The message stays ours."""
-
-Admission = Callable[[Envelope, int], Awaitable[Reply | None]]
-"""Asked about the last recipient of an envelope and the size in bytes that MAIL has declared: a refusal, or None."""
-
-Turn = Callable[[Envelope, Message], AbstractAsyncContextManager[None]]
-"""Held while a message is handled and answered. Entering it may take its time, and may raise FilterError."""
-
-Unheard = Callable[[Envelope, str, Sequence[Reply]], Awaitable[None]]
-"""Called when the client may not have heard these replies about the message with this digest (SHA-256, in hex).
-
-That is when its side was closed by the time we answered, and when the session ends without another command: a client
-that is alive has one, and be it QUIT. Postfix may send QUIT along with the final dot (RFC 2920); then only the open
-connection tells that it is alive when we answer. One that told no queue id is believed to have heard in the second
-case: should it send the same bytes again, nothing would tell them from a new message.
-"""
 
 log = logging.getLogger("contentfilter.intake")
 
 _CLOSING = frozenset({221, 421, 521})
 """Codes after which we close."""
 
-_AT_ONCE = 0.001
-"""Seconds: a timer is not asked for none."""
-
-_LARGE = 1 << 20
-"""Bytes from which a message that comes in has to give way to others after each chunk."""
-
 LINGER = 5.0
 """Seconds that a client has to take our last words before the connection is cut."""
-
-
-def _at_any_time(_envelope: Envelope, _message: Message) -> AbstractAsyncContextManager[None]:
-    return contextlib.nullcontext()
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What is done with messages. handle is asked about each; the rest is for who cares."""
-
-    handle: Handler
-    admit: Admission | None = None
-    turn: Turn = _at_any_time
-    unheard: Unheard | None = None
 
 
 class Connection:
@@ -105,69 +69,23 @@ class Connection:
         """The session. It ends when the connection is closed and never fails."""
         self._loop = task.get_loop()
         self._wire = wire
-        self._timer: asyncio.TimerHandle | None = None
-        self._patience_ends: float | None = None
+        self._patience = Patience(self._loop, self._patience_is_over)
         self._service = service
         self._settings = settings
         self._register = register
         self._refusal = refusal
         self._capacity = capacity
+        self._reception = Reception(wire, self._patience, settings, capacity)
         self._dialog = Dialog(settings, peer_address, listener)
         self._name = peer_address or "unix"
         self._refusals = Refusals(settings, self._name)
         self._listening = False
         self._listening_since = 0.0
-        self._received: int | None = None
         self._draining = False
         self._spared = False
         self._fresh = True
         self._leaving = False
-        self._unconfirmed: tuple[Envelope, str, Sequence[Reply]] | None = None
-
-    # The client's patience, and ours.
-
-    def _reset_timeout(self, duration: float) -> None:
-        """From now on the client has so many seconds.
-
-        The timer is set anew only when it would come too late: for each command that would cost more than the command.
-        One that comes too early looks how long there still is.
-        """
-        self._patience_ends = self._loop.time() + duration
-        if self._timer is None or self._patience_ends < self._timer.when():
-            self._set_timer(self._patience_ends)
-
-    def _rest(self) -> None:
-        """No timeout while we are the one who is waited for: the handler has its own deadlines."""
-        self._patience_ends = None
-
-    def _set_timer(self, when: float) -> None:
-        self._drop_timer()
-        self._timer = self._loop.call_at(when, self._look_at_the_clock)
-
-    def _drop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look_at_the_clock(self) -> None:
-        self._timer = None
-        if self._patience_ends is None:
-            return
-        if self._patience_ends - self._loop.time() >= _AT_ONCE:
-            self._set_timer(self._patience_ends)
-        else:
-            self._patience_is_over()
-
-    def _patience_is_over(self) -> None:
-        if not self._leaving:
-            state = self._dialog.state.name if self._received is None else f"DATA after {self._received} bytes"
-            log.warning("%s: timeout in state %s, closing", self._name, state)
-        if self._leaving or self._wire.stuck:
-            # It takes nothing from us: it would not hear a farewell either.
-            self._leaving = True
-            self._wire.abort()
-        else:
-            self._part_with(reply.COMMAND_TIMEOUT)
+        self._unconfirmed = Unconfirmed(service.unheard, self._name)
 
     # What the listener tells us.
 
@@ -203,13 +121,25 @@ class Connection:
         self._part_with(reply.SHUTTING_DOWN)
         self.task.cancel()
 
+    def _patience_is_over(self) -> None:
+        if not self._leaving:
+            received = self._reception.received
+            state = self._dialog.state.name if received is None else f"DATA after {received} bytes"
+            log.warning("%s: timeout in state %s, closing", self._name, state)
+        if self._leaving or self._wire.stuck:
+            # It takes nothing from us: it would not hear a farewell either.
+            self._leaving = True
+            self._wire.abort()
+        else:
+            self._part_with(reply.COMMAND_TIMEOUT)
+
     def _part_with(self, last_words: Reply) -> None:
         if not self._wire.closing:
             self._close(last_words)
 
     def _close(self, last_words: Reply | None = None) -> None:
         self._leaving = True
-        self._reset_timeout(LINGER)
+        self._patience.reset(LINGER)
         self._wire.close(last_words)
 
     # The session.
@@ -229,13 +159,13 @@ class Connection:
 
     async def _end(self) -> None:
         self._close()
-        if self._unconfirmed is not None and (self._unconfirmed[0].client.ident or self.task.cancelling()):
-            await self._report_unheard()
+        if self._unconfirmed.recognisable or self.task.cancelling():
+            await self._unconfirmed.report()
         try:
             with contextlib.suppress(OSError):
                 await self._wire.wait_closed()
         finally:
-            self._drop_timer()
+            self._patience.end()
             self._register.discard(self)
 
     def _log_departure(self, event: ClientGone) -> None:
@@ -278,7 +208,7 @@ class Connection:
         return answer.code in _CLOSING
 
     async def _next_line(self) -> bytes:
-        self._reset_timeout(self._settings.command_timeout)
+        self._patience.reset(self._settings.command_timeout)
         self._listening = True
         self._listening_since = self._loop.time()
         try:
@@ -288,7 +218,7 @@ class Connection:
         if self._leaving:
             # It came as we hung up. A message must not be taken after the client was told that it was not.
             raise ClientGone("too late")
-        self._unconfirmed = None
+        self._unconfirmed.heard()
         return line
 
     async def _considered(self, answer: Reply) -> Reply:
@@ -308,9 +238,9 @@ class Connection:
         Never 421, which would cut off the commands that are on their way behind MAIL: a connection that is lost makes
         Postfix hold back all mail for this destination for minutes.
         """
-        self._rest()
+        self._patience.rest()
         there_is_room = await self._capacity.room(self._dialog.declared_size)
-        self._reset_timeout(self._settings.command_timeout)
+        self._patience.reset(self._settings.command_timeout)
         if there_is_room:
             return reply.SENDER_OK
         self._dialog.put_off()
@@ -321,14 +251,7 @@ class Connection:
         size = self._dialog.declared_size
         if self._service.admit is None or not size:
             return reply.RECIPIENT_OK
-        try:
-            refusal = await self._service.admit(self._dialog.envelope(), size)
-        except FilterError as error:
-            log.warning("%s: recipient answered with %s: %s", self._name, error.reply, error)
-            refusal = error.reply
-        except Exception:
-            log.exception("%s: asking about a recipient failed", self._name)
-            refusal = reply.INTERNAL
+        refusal = await self._service.refusal(self._dialog.envelope(), size, self._name)
         if refusal is None:
             return reply.RECIPIENT_OK
         self._dialog.withdraw_recipient()
@@ -343,12 +266,8 @@ class Connection:
             self._capacity.serve()
 
     async def _take_in(self, holding: Holding) -> None:
-        settings = self._settings
-        receiver = Receiver(settings.spool_directory, settings.memory_threshold, settings.max_message_size, holding)
         try:
-            await self._receive(receiver)
-            await receiver.settle()
-            message = receiver.finish()
+            message = await self._reception.message(holding)
         except FilterError as error:
             if isinstance(error, BusyError):
                 self._capacity.refuse()
@@ -356,8 +275,6 @@ class Connection:
                 log.warning("%s: message not taken: %s", self._name, error)
             await self._conclude([error.reply] * self._dialog.answers)
             return
-        finally:
-            receiver.abandon()
         try:
             await self._hand_over(message)
         finally:
@@ -366,33 +283,9 @@ class Connection:
             else:
                 message.close()
 
-    async def _receive(self, receiver: Receiver) -> None:
-        patience, rate = self._settings.data_timeout, self._settings.min_data_rate
-        now = self._loop.time()
-        deadline = now + patience
-        ended = False
-        self._received = 0
-        while not ended:
-            self._reset_timeout(max(deadline - now, _AT_ONCE))
-            chunk = await self._wire.read_chunk(piecemeal=self._received > _LARGE)
-            came = self._loop.time()
-            self._received += len(chunk)
-            if self._received <= _LARGE:
-                ended = receiver.feed(chunk)
-            else:
-                self._rest()
-                async with self._capacity.large_data:
-                    ended = receiver.feed(chunk)
-                    await receiver.settle()
-                    await asyncio.sleep(0)
-            now = self._loop.time()
-            deadline = min(now + patience, deadline + now - came + len(chunk) / rate)
-        self._received = None
-        self._wire.unread(receiver.rest)
-
     async def _hand_over(self, message: Message) -> None:
         envelope = self._dialog.envelope()
-        self._rest()
+        self._patience.rest()
         try:
             async with self._service.turn(envelope, message):
                 await self._handle(envelope, message)
@@ -402,18 +295,17 @@ class Connection:
 
     async def _handle(self, envelope: Envelope, message: Message) -> None:
         replies = await self._in_slot(envelope, message)
-        self._reset_timeout(self._settings.command_timeout)
+        self._patience.reset(self._settings.command_timeout)
         self._refusals.forgive()
-        if self._service.unheard is not None:
-            self._unconfirmed = envelope, message.digest, replies
+        self._unconfirmed.said(envelope, message, replies)
         try:
             await self._conclude(replies)
             await self._wire.flush()
         except ClientGone:
-            await self._report_unheard()
+            await self._unconfirmed.report()
             raise
         if self._wire.client_closed:
-            await self._report_unheard()
+            await self._unconfirmed.report()
 
     async def _in_slot(self, envelope: Envelope, message: Message) -> Sequence[Reply]:
         """Have the message worked on when it is its turn. The slot is given back before anybody reads our replies."""
@@ -427,7 +319,7 @@ class Connection:
             if was_there and self._wire.client_closed:
                 # It gave up waiting and will come again: whatever we did now would be done twice.
                 return [reply.BUSY] * self._dialog.answers
-            return await self._outcome(envelope, message)
+            return await self._service.replies(envelope, message, self._dialog.answers, self._name)
         finally:
             self._capacity.leave(size)
 
@@ -435,35 +327,3 @@ class Connection:
         self._dialog.end_transaction()
         for answer in replies:
             await self._wire.send(answer)
-
-    async def _outcome(self, envelope: Envelope, message: Message) -> Sequence[Reply]:
-        wanted = self._dialog.answers
-        try:
-            replies = await self._service.handle(envelope, message)
-        except FilterError as error:
-            log.warning("%s: message answered with %s: %s", self._name, error.reply, error)
-            return [error.reply] * wanted
-        except asyncio.CancelledError:
-            if self.task.cancelling():
-                raise
-            log.exception("%s: something in the handler was cancelled", self._name)
-            return [reply.INTERNAL] * wanted
-        except Exception:
-            log.exception("%s: handler failed", self._name)
-            return [reply.INTERNAL] * wanted
-        if len(replies) != wanted:
-            log.error("%s: handler gave %d replies where %d are due", self._name, len(replies), wanted)
-            return [reply.INTERNAL] * wanted
-        return replies
-
-    async def _report_unheard(self) -> None:
-        if self._service.unheard is None or self._unconfirmed is None:
-            return
-        envelope, digest, replies = self._unconfirmed
-        self._unconfirmed = None
-        said = "; ".join(sorted({str(one) for one in replies}))
-        log.info("%s: client may not have heard %s", self._name, said)
-        try:
-            await self._service.unheard(envelope, digest, replies)
-        except Exception:
-            log.exception("%s: could not note that the client was gone", self._name)

@@ -9,7 +9,6 @@ some signs (a text is a table if it is called `.csv`), and what a compressed str
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -18,27 +17,21 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Final, Protocol, Self
+from typing import BinaryIO, Final
 
 from contentfilter import mime
 from contentfilter.errors import InspectorError
 from contentfilter.filetype import SAMPLE, detect, is_text
 from contentfilter.printable import gist
 from contentfilter.unpack.budget import DEPTH, Meter
+from contentfilter.unpack.known import Known, KnownContents
+from contentfilter.unpack.members import Members
 from contentfilter.unpack.naming import stream_names
-from contentfilter.unpack.opener import (
-    COPY,
-    HARMLESS,
-    EncryptedError,
-    Kind,
-    NotThisError,
-    Opener,
-    OverBudgetError,
-    UnpackError,
-)
+from contentfilter.unpack.opener import COPY, EncryptedError, Kind, NotThisError, Opener, OverBudgetError, UnpackError
+from contentfilter.unpack.report import Described, Report, Sign
 from contentfilter.unpack.signs import UNEXAMINED, name_traits, signs_of_container
-from contentfilter.unpack.store import LARGE, Place, Store, kind_of, new_file, write_at
+from contentfilter.unpack.source import Source
+from contentfilter.unpack.store import Place, Store, kind_of
 
 _MAIL_TYPES: Final = frozenset({"message/rfc822", "message/global", "message/news", "application/mbox"})
 _MAIL_BEGINS: Final = re.compile(
@@ -46,83 +39,9 @@ _MAIL_BEGINS: Final = re.compile(
     rb"|Content-Type|From|To|Date|Subject|X-[A-Za-z0-9-]{1,60}|DKIM-Signature|Reply-To)[ \t]{0,64}:",
     re.IGNORECASE,
 )
-_PIECE: Final = 1 << 20
 _LONGEST_MAIL: Final = 100_000_000
 
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """What is told of a member. why: the reason for which only its name is known, else ""."""
-
-    path: str
-    parent: str
-    names: tuple[str, ...]
-    declared_type: str = ""
-    media_type: str = ""
-    readings: tuple[str, ...] = ()
-    why: str = ""
-
-
-class Sign(Protocol):
-    """Active content, as :mod:`contentfilter.unpack.signs` names it."""
-
-    @property
-    def name(self) -> str:
-        """Which: "macro-autorun"."""
-
-    @property
-    def detail(self) -> str:
-        """For people."""
-
-
-class Report(Protocol):
-    """Is told what was found, as it is found."""
-
-    def member(self, member: Described, place: Place | None) -> None:
-        """A member, with its content unless only its name is known or it is a copy."""
-
-    def sign(self, path: str, sign: Sign) -> None:
-        """Active content."""
-
-    def unchecked(self, path: str, why: str) -> None:
-        """A content that could not be looked into, or not wholly."""
-
-    def same(self, path: str, as_path: str) -> None:
-        """A content that is another's very copy: what was told of that one goes for it as well, and what follows."""
-
-    def exceeded(self, limit: str) -> None:
-        """A limit of the budget was hit."""
-
-
 Look = Callable[[BinaryIO, Kind], Iterable[Sign]]
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A content to be opened: where it comes from, where it lies, and what is said of it."""
-
-    path: str
-    place: Place
-    names: tuple[str, ...] = ()
-    declared_type: str = ""
-    media_type: str = ""
-    readings: tuple[str, ...] = ()
-    depth: int = 0
-
-
-@dataclass(slots=True)
-class _Known:
-    """A content that was met.
-
-    path: where first; traits and stems: of all names that it has had so far; told: its signs; streams: where what it
-    holds as a compressed stream lies, with the type of each.
-    """
-
-    path: str
-    traits: frozenset[str]
-    stems: set[str]
-    told: set[tuple[str, str]] = field(default_factory=set)
-    streams: list[tuple[Place, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -140,12 +59,10 @@ class Engine:
     directory: Path
     passwords: tuple[str, ...] = ()
     _waiting: deque[tuple[Store, Source]] = field(default_factory=deque)
-    _known: dict[bytes, _Known] = field(default_factory=dict)
-    """By digest."""
-    _firsts: dict[int, tuple[Store, Place, _Known] | None] = field(default_factory=dict)
-    """By size, the first content of it, until there is a second: only then can it have an equal, and needs a digest."""
-    _digests: dict[Place, bytes] = field(default_factory=dict)
-    """Of what lies in our own store: a stream that has many names is read once."""
+    _known: KnownContents = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._known = KnownContents(self.store)
 
     def run(self, sources: Store, contents: Iterable[Source]) -> None:
         """Open everything. Tells the report; raises OSError if contents cannot be stored."""
@@ -158,7 +75,7 @@ class Engine:
             self.report.exceeded(error.limit)
 
     def _take(self, store: Store, source: Source) -> None:
-        known = self._known_of(store, source)
+        known = self._known.of(store, source)
         if known.path != source.path:
             self.report.same(source.path, known.path)
             self._take_copy(store, source, known)
@@ -166,26 +83,7 @@ class Engine:
         with store.open(source.place) as file:
             self._take_first(source, file, known)
 
-    def _known_of(self, store: Store, source: Source) -> _Known:
-        """What is known of a content: under another path, if it was met before."""
-        known = _Known(source.path, name_traits(source.names), set(stream_names(source.names)))
-        size = source.place.size
-        if size not in self._firsts:
-            self._firsts[size] = store, source.place, known
-            return known
-        if (first := self._firsts[size]) is not None:
-            self._known[self._digest(first[0], first[1])] = first[2]
-            self._firsts[size] = None
-        return self._known.setdefault(self._digest(store, source.place), known)
-
-    def _digest(self, store: Store, place: Place) -> bytes:
-        if store is not self.store:
-            return _digest(store, place)
-        if place not in self._digests:
-            self._digests[place] = _digest(store, place)
-        return self._digests[place]
-
-    def _take_copy(self, store: Store, source: Source, known: _Known) -> None:
+    def _take_copy(self, store: Store, source: Source, known: Known) -> None:
         """What only the further names of a content that was met before can show."""
         traits = name_traits(source.names)
         if not traits <= known.traits:
@@ -207,7 +105,7 @@ class Engine:
                 copy = Source(path, place, tuple(stems), "", media_type, readings, source.depth + 1)
                 self._waiting.append((self.store, copy))
 
-    def _take_first(self, source: Source, file: BinaryIO, known: _Known) -> None:
+    def _take_first(self, source: Source, file: BinaryIO, known: Known) -> None:
         kind = _kind(source, file)
         self._look(source, file, kind, known)
         mail = looks_like_mail(kind)
@@ -217,14 +115,14 @@ class Engine:
         if source.depth >= self.meter.depth:
             self.report.exceeded(DEPTH)
             return
-        sink = _Sink(self, source, known)
+        sink = Members(self, source, known)
         if mail:
             self._open_mail(source, file, sink)
         self._try(openers, source, file, kind, sink)
         for sign in signs_of_container(kind, sink.members):
             self._tell(source.path, sign)
 
-    def _look(self, source: Source, file: BinaryIO, kind: Kind, known: _Known) -> None:
+    def _look(self, source: Source, file: BinaryIO, kind: Kind, known: Known) -> None:
         file.seek(0)
         try:
             for sign in self.look(file, kind):
@@ -249,7 +147,7 @@ class Engine:
             self.report.unchecked(source.path, f"{opener.name}: {_unforeseen(error)}")
             return False
 
-    def _try(self, openers: Sequence[Opener], source: Source, file: BinaryIO, kind: Kind, sink: _Sink) -> None:
+    def _try(self, openers: Sequence[Opener], source: Source, file: BinaryIO, kind: Kind, sink: Members) -> None:
         """Ask one opener after another. Those that fail are excused if another exclusive one gave all members."""
         troubles: list[str] = []
         done = False
@@ -271,7 +169,7 @@ class Engine:
             # "encrypted" says more than what an opener that knows less has to complain of.
             self.report.unchecked(source.path, next((each for each in troubles if "encrypted" in each), troubles[0]))
 
-    def _open(self, opener: Opener, file: BinaryIO, kind: Kind, sink: _Sink) -> str:
+    def _open(self, opener: Opener, file: BinaryIO, kind: Kind, sink: Members) -> str:
         """What went wrong, "" if nothing."""
         file.seek(0)
         try:
@@ -291,7 +189,7 @@ class Engine:
             empty(self.directory)
         return ""
 
-    def _open_mail(self, source: Source, file: BinaryIO, sink: _Sink) -> None:
+    def _open_mail(self, source: Source, file: BinaryIO, sink: Members) -> None:
         if source.place.size > _LONGEST_MAIL:
             self.report.unchecked(source.path, "an attached message larger than is taken apart")
             return
@@ -315,123 +213,6 @@ class Engine:
         return media_type
 
 
-class _Sink:
-    """What one container's openers give their members to."""
-
-    def __init__(self, engine: Engine, source: Source, known: _Known) -> None:
-        self._engine = engine
-        self._source = source
-        self._known = known
-        self._unfinished: list[_Writer] = []
-        self.given = 0
-        self.members: list[tuple[str, str]] = []
-
-    @property
-    def passwords(self) -> tuple[str, ...]:
-        return self._engine.passwords
-
-    @property
-    def directory(self) -> Path:
-        return self._engine.directory
-
-    def member(self, *names: str, reading: str = "") -> _Writer:
-        return self._member(tuple(name for name in names if name), "", (reading,) if reading else ())
-
-    def stream(self) -> _Writer:
-        return self._member(stream_names(self._source.names) or ("content",), "", (), is_stream=True)
-
-    def entity(self, part: mime.Part) -> _Writer:
-        """A leaf of a message that was found in a container."""
-        return self._member(part.names, part.declared_type, part.readings)
-
-    def _member(
-        self, names: tuple[str, ...], declared_type: str, readings: tuple[str, ...], *, is_stream: bool = False
-    ) -> _Writer:
-        described = self._described(names, declared_type, readings)
-        writer = _Writer(self, self._engine, described, self._source.depth + 1, is_stream=is_stream)
-        self._unfinished = [one for one in self._unfinished if not one.closed]
-        self._unfinished.append(writer)
-        return writer
-
-    def listed(self, name: str, why: str) -> None:
-        described = self._described((name,), "", (), why)
-        self._engine.report.member(described, None)
-        if why not in HARMLESS:
-            self._engine.report.unchecked(described.path, why)
-
-    def trouble(self, what: str) -> None:
-        self._engine.report.unchecked(self._source.path, what)
-
-    def _described(
-        self, names: tuple[str, ...], declared_type: str, readings: tuple[str, ...], why: str = ""
-    ) -> Described:
-        self._engine.meter.part()
-        self.given += 1
-        path = f"{self._source.path}/{self.given}"
-        return Described(path, self._source.path, names, declared_type, "", self._source.readings + readings, why)
-
-    def complete(self, described: Described, place: Place, media_type: str, *, is_stream: bool) -> None:
-        """A member has all its content."""
-        self.members.extend((name, media_type) for name in described.names or ("",))
-        if is_stream:
-            self._known.streams.append((place, media_type))
-
-    def finish(self) -> None:
-        """Complete what an opener left open: what was seen stays."""
-        for writer in self._unfinished:
-            writer.close()
-        self._unfinished.clear()
-
-
-class _Writer:
-    """Takes one member: in memory while it is small, then in a file."""
-
-    def __init__(self, sink: _Sink, engine: Engine, described: Described, depth: int, *, is_stream: bool) -> None:
-        self._sink = sink
-        self._is_stream = is_stream
-        self._engine = engine
-        self._described = described
-        self._depth = depth
-        self._memory = bytearray()
-        self._descriptor = -1
-        self._size = 0
-        self.closed = False
-
-    def write(self, data: bytes | memoryview) -> None:
-        if self.closed:
-            raise ValueError("the member is complete")
-        self._engine.meter.take(len(data))
-        if self._descriptor < 0 and self._size + len(data) < LARGE:
-            self._memory += data
-        else:
-            if self._descriptor < 0:
-                self._descriptor = new_file()
-                write_at(self._descriptor, self._memory, 0)
-                self._memory = bytearray()
-            write_at(self._descriptor, data, self._size)
-        self._size += len(data)
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        if self._descriptor < 0:
-            place = self._engine.store.add(self._memory)
-        else:
-            place = Place(self._engine.store.adopt(self._descriptor), 0, self._size)
-        self._memory = bytearray()
-        media_type = self._engine.add(self._described, place, self._depth)
-        self._sink.complete(self._described, place, media_type, is_stream=self._is_stream)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
 def media_type_of(head: bytes) -> str:
     """What libmagic says; unknown if it fails.
 
@@ -448,13 +229,6 @@ def media_type_of(head: bytes) -> str:
 def looks_like_mail(kind: Kind) -> bool:
     """Whether a content is worth reading as a message or a mailbox."""
     return kind.media_type in _MAIL_TYPES or _MAIL_BEGINS.match(kind.head) is not None
-
-
-def _digest(store: Store, place: Place) -> bytes:
-    digest = hashlib.sha256()
-    for offset in range(0, place.size, _PIECE):
-        digest.update(store.read(place, offset, _PIECE))
-    return digest.digest()
 
 
 def _kind(source: Source, file: BinaryIO) -> Kind:

@@ -18,10 +18,12 @@ from typing import Any, Final
 
 from contentfilter.unpack import confine, naming, wire
 from contentfilter.unpack.budget import SECONDS, Budget, Meter
-from contentfilter.unpack.engine import Described, Engine, Look, Sign, Source, empty
+from contentfilter.unpack.engine import Engine, Look, empty
 from contentfilter.unpack.forker import Work
 from contentfilter.unpack.measures import Measure
 from contentfilter.unpack.opener import Opener, OverBudgetError
+from contentfilter.unpack.report import Described, Sign
+from contentfilter.unpack.source import Source
 from contentfilter.unpack.store import Place, Store
 
 _SHOWN: Final = 200

@@ -16,8 +16,10 @@ from typing import Final
 import libarchive
 
 from contentfilter.unpack.budget import DEFAULT_BUDGET, Meter
-from contentfilter.unpack.engine import Described, Engine, Look, Sign, Source
+from contentfilter.unpack.engine import Engine, Look
 from contentfilter.unpack.opener import Opener
+from contentfilter.unpack.report import Described, Sign
+from contentfilter.unpack.source import Source
 from contentfilter.unpack.store import Place, Store
 
 _TEXT: Final = b"Gr\xc3\xbc\xc3\x9fe and a line that goes on for a while.\r\n" * 20

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contentfilter.case import Case
-from contentfilter.decision import Evidence, decide
+from contentfilter.decision import decide
 from contentfilter.envelope import Client, Envelope, Recipient
+from contentfilter.evidence import Evidence
 from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, Test
 from contentfilter.handled import Handled

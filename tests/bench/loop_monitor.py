@@ -29,7 +29,7 @@ from typing import Any, Final
 from contentfilter import maillog, sockets, worker
 from contentfilter.config import Config
 from contentfilter.intake.listener import Listener
-from contentfilter.intake.smtp import Service
+from contentfilter.intake.service import Service
 from demo.neighbours.daemon import ask
 from demo.neighbours.filter import Filter
 from tests.bench.driver import Plan, drive, saved

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from contentfilter import config, doctor, mime
+from contentfilter import config, mime
+from contentfilter.diagnosis import Diagnosis, State
 from contentfilter.envelope import Envelope
 from contentfilter.errors import InspectorError
 from contentfilter.finding import Finding, Kind
 from contentfilter.inspectors import Subject
 from contentfilter.inspectors.clamd import EICAR, ClamdInspector
 from contentfilter.message import Message, Spool
+from contentfilter.scanner_doctor import examine_clamd_limits
 from demo.neighbours.clamd import EICAR_NAME, OWN_NAME, OWN_TEST_VIRUS, Clamd
 from tests.integration.conftest import Run
 
@@ -161,24 +163,24 @@ DEBIAN = "MaxScanSize 100M\nMaxFileSize 25M\nStreamMaxLength 25M\nMaxScanTime 12
 @pytest.mark.parametrize(
     ("options", "kind", "state", "found"),
     [
-        (f"{DEBIAN}AlertExceedsMax no", "unix", doctor.State.ODD, 'says "OK" to a virus in 104857600 bytes'),
-        (f"{DEBIAN}AlertExceedsMax yes", "unix", doctor.State.ODD, "unchecked: Heuristics.Limits.Exceeded.MaxFileSize"),
-        (DEBIAN, "tcp", doctor.State.ODD, "INSTREAM size limit exceeded"),
-        ("", "unix", doctor.State.WELL, "finds EICAR in 104857600 bytes"),
-        ("", "tcp", doctor.State.WELL, "finds EICAR in 104857600 bytes"),
+        (f"{DEBIAN}AlertExceedsMax no", "unix", State.ODD, 'says "OK" to a virus in 104857600 bytes'),
+        (f"{DEBIAN}AlertExceedsMax yes", "unix", State.ODD, "unchecked: Heuristics.Limits.Exceeded.MaxFileSize"),
+        (DEBIAN, "tcp", State.ODD, "INSTREAM size limit exceeded"),
+        ("", "unix", State.WELL, "finds EICAR in 104857600 bytes"),
+        ("", "tcp", State.WELL, "finds EICAR in 104857600 bytes"),
     ],
     ids=["debian", "debian-alert", "debian-tcp", "snippet", "snippet-tcp"],
 )
 def test_the_doctor_knows_of_the_limits(
-    run: Run, open_directory: Path, options: str, kind: str, state: doctor.State, found: str
+    run: Run, open_directory: Path, options: str, kind: str, state: State, found: str
 ) -> None:
     directory = open_directory / "clamd-limits"
     directory.mkdir(exist_ok=True)
     with Clamd(directory, tcp=True, options=options) as running:
         address = running.address if kind == "unix" else running.tcp_address
         settings = config.parse(f'clamav.socket = "{address}"', "f")
-        got = run(doctor._clamd_limits(settings, address, ClamdInspector(address)))
-    assert isinstance(got, doctor.Diagnosis)
+        got = run(examine_clamd_limits(settings, address, ClamdInspector(address)))
+    assert isinstance(got, Diagnosis)
     assert got.state is state
     assert found in got.found
-    assert ("clamd.conf.snippet" in got.advice) is (state is doctor.State.ODD)
+    assert ("clamd.conf.snippet" in got.advice) is (state is State.ODD)

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from contentfilter.decision import Evidence, decide
+from contentfilter.decision import decide
 from contentfilter.errors import InspectorError, InspectorTimeoutError, LedgerError
+from contentfilter.evidence import Evidence
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit
 from contentfilter.identity import Identity
 from contentfilter.inspectors import Subject

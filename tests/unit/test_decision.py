@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from contentfilter import reply
-from contentfilter.decision import Evidence
 from contentfilter.decision import decide as decide_effective
 from contentfilter.envelope import Recipient
+from contentfilter.evidence import Evidence
 from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.message import Replacement

@@ -17,13 +17,14 @@ import pytest
 from contentfilter import config, doctor
 from contentfilter.config import NamedFile
 from contentfilter.diagnosis import Diagnosis, State
-from contentfilter.doctor import PostconfCommand, PostconfError, examine
+from contentfilter.doctor import examine
 from contentfilter.errors import InspectorError, NextHopError
 from contentfilter.finding import Finding, Kind, Test
 from contentfilter.inspectors.clamd import EICAR
 from contentfilter.inspectors.rspamd_answer import Answer
 from contentfilter.policy.amavis_database import AmavisDatabase
 from contentfilter.policy.database import PolicyDatabase
+from contentfilter.postconf import PostconfCommand, PostconfError
 from contentfilter.unpack.measures import Measure
 from tests.unit.users import locked_out, open_place
 

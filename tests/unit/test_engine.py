@@ -14,10 +14,12 @@ from typing import BinaryIO
 import pytest
 
 from contentfilter.unpack.budget import DEFAULT_BUDGET, Budget, Meter
-from contentfilter.unpack.engine import Described, Engine, Look, Sign, Source
+from contentfilter.unpack.engine import Engine, Look
 from contentfilter.unpack.opener import COPY, Kind, Opener
 from contentfilter.unpack.openers import OPENERS
+from contentfilter.unpack.report import Described, Sign
 from contentfilter.unpack.signs import look as real_look
+from contentfilter.unpack.source import Source
 from contentfilter.unpack.store import Place, Store
 from tests.fakes.helper import Toy
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contentfilter.decision import Evidence, decide
+from contentfilter.decision import decide
+from contentfilter.evidence import Evidence
 from contentfilter.explain.basis import Basis
 from contentfilter.explain.counterfactual import MOST_CHANGES, Change, changes, exact, fares_otherwise
 from contentfilter.explain.explanation import Explanation, explain

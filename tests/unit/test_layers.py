@@ -21,11 +21,14 @@ contentfilter.html_source contentfilter.html_text contentfilter.text
 contentfilter.rules
 contentfilter.unpack
 contentfilter.policy contentfilter.inspectors
-contentfilter.score contentfilter.decision contentfilter.outcome contentfilter.fields contentfilter.config
+contentfilter.score contentfilter.evidence contentfilter.grounds contentfilter.marking contentfilter.decision
+contentfilter.outcome contentfilter.fields contentfilter.config
 contentfilter.stored contentfilter.explain
 contentfilter.explain.basis contentfilter.explain.counterfactual contentfilter.explain.explanation
 contentfilter.intake.settings contentfilter.intake.fullness contentfilter.intake.waiting contentfilter.intake.holdings
-contentfilter.intake.capacity contentfilter.intake contentfilter.smtp_client contentfilter.next_hop contentfilter.routes
+contentfilter.intake.capacity contentfilter.intake
+contentfilter.mail_data contentfilter.smtp_protocol contentfilter.smtp_client contentfilter.transaction
+contentfilter.next_hop contentfilter.routes
 contentfilter.delivery_report contentfilter.maillog
 quarantine
 contentfilter.case contentfilter.delivery contentfilter.notice contentfilter.notifier
@@ -35,7 +38,8 @@ contentfilter.handled contentfilter.history contentfilter.history_expiry
 contentfilter.inquiry contentfilter.judging contentfilter.pipeline
 contentfilter.systemd contentfilter.account contentfilter.sockets contentfilter.slot
 contentfilter.guard contentfilter.daemon contentfilter.worker contentfilter.serving
-contentfilter.diagnosis contentfilter.policy_doctor contentfilter.doctor
+contentfilter.postconf contentfilter.diagnosis contentfilter.policy_doctor contentfilter.scanner_doctor
+contentfilter.postfix_doctor contentfilter.doctor
 contentfilter.dump contentfilter.presentation
 contentfilter.explain.hindsight contentfilter.explain.view
 contentfilter.explain.replay contentfilter.explain.replay_view
@@ -52,6 +56,7 @@ PURE = (
     *("contentfilter.mime", "contentfilter.rules", "contentfilter.decision", "contentfilter.score"),
     *("contentfilter.failure", "contentfilter.age"),
     *("contentfilter.outcome", "contentfilter.folding", "contentfilter.fields", "contentfilter.notice"),
+    *("contentfilter.mail_data", "contentfilter.evidence", "contentfilter.grounds", "contentfilter.marking"),
     *("contentfilter.inspectors.rspamd_answer", "contentfilter.inspectors.rspamd_request"),
     *("contentfilter.inspectors.banned_", "contentfilter.policy.settings", "contentfilter.policy.lists"),
     *("contentfilter.policy.banks", "contentfilter.policy.forms", "contentfilter.policy.exchange"),

@@ -113,5 +113,5 @@ def test_what_is_held_besides_the_message_has_a_limit(name: str) -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # As :data:`contentfilter.mime.parser` has it, a few stretches, and the tree itself.
+    # As :mod:`contentfilter.mime.progress` has it, a few stretches, and the tree itself.
     assert peak < 1.5 * len(raw) + 16 * 1024 * 1024 + 8 * 1024 * 1024

@@ -17,8 +17,9 @@ import uvloop
 from contentfilter import next_hop, reply
 from contentfilter.envelope import Client, Envelope, Recipient
 from contentfilter.errors import NextHopError
+from contentfilter.mail_data import Content
 from contentfilter.message import HeaderEdits, Message
-from contentfilter.next_hop import LARGE, Content, NextHop, NextHopSettings
+from contentfilter.next_hop import LARGE, NextHop, NextHopSettings
 from contentfilter.reply import Reply
 from tests.fakes.next_hop import (
     EVERYTHING,

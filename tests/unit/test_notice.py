@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from contentfilter import notifier, reply
 from contentfilter.case import Case
-from contentfilter.decision import Evidence
 from contentfilter.envelope import Client, Envelope, Recipient
+from contentfilter.evidence import Evidence
+from contentfilter.mail_data import Content
 from contentfilter.message import Message
 from contentfilter.mime import parse
-from contentfilter.next_hop import Content
 from contentfilter.notice import MOST_NAMED, Notice, notices
 from contentfilter.notifier import AT_ONCE, MOST_PENDING, Notifier
 from contentfilter.outcome import Outcome

@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 
 from contentfilter import config as configuration
 from contentfilter.cli import cli
-from contentfilter.decision import Evidence, decide
+from contentfilter.decision import decide
 from contentfilter.envelope import Client, Envelope, Recipient
+from contentfilter.evidence import Evidence
 from contentfilter.explain.hindsight import of_record
 from contentfilter.finding import Finding, Kind, Test
 from contentfilter.handled import Group, Handled

@@ -26,9 +26,9 @@ from contentfilter.inquiry import Terms
 from contentfilter.inspectors import Inspector, Subject
 from contentfilter.intake.parameters import parse_rcpt
 from contentfilter.judging import Site
+from contentfilter.mail_data import Content
 from contentfilter.message import Message
 from contentfilter.mime import Limits, Part, Tree
-from contentfilter.next_hop import Content
 from contentfilter.pipeline import Pipeline
 from contentfilter.policy.entry import Found
 from contentfilter.policy.lookup import Policies

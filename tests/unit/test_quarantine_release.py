@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from contentfilter.envelope import Envelope, Recipient
 from contentfilter.errors import QuarantineError
-from contentfilter.next_hop import Content, NextHop, NextHopSettings
+from contentfilter.mail_data import Content
+from contentfilter.next_hop import NextHop, NextHopSettings
 from contentfilter.reply import Reply
 from contentfilter.routes import Routes
 from contentfilter.verdict import Action

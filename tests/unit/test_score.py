@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contentfilter.decision import Evidence, decide
+from contentfilter.decision import decide
+from contentfilter.evidence import Evidence
 from contentfilter.failure import OnFailure
 from contentfilter.finding import Finding, Kind, RuleAction, RuleHit, Test
 from contentfilter.policy.entry import Effective

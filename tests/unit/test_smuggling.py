@@ -8,7 +8,7 @@ import pytest
 
 from contentfilter.intake.data import Receiver
 from contentfilter.intake.holdings import Holding, Holdings
-from contentfilter.smtp_client import dot_stuffed
+from contentfilter.mail_data import dot_stuffed
 from tests.end_of_data import END, SMUGGLED, fragments, lenient_message, one_message, with_full_line_ends
 
 BEFORE = (b"", b"x")
@@ -49,7 +49,7 @@ def test_every_fragment_cut_at_every_place_comes_in_as_the_reference_says() -> N
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 262_144])
 def test_every_fragment_goes_out_so_that_no_reader_ends_early(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("contentfilter.smtp_client.CHUNK", chunk)
+    monkeypatch.setattr("contentfilter.mail_data.CHUNK", chunk)
     tried = 0
     for fragment in fragments(6 if chunk > 7 else 5):
         for before in BEFORE:

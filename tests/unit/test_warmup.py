@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from contentfilter.unpack.engine import Sign
 from contentfilter.unpack.opener import Kind
 from contentfilter.unpack.openers import OPENERS
+from contentfilter.unpack.report import Sign
 from contentfilter.unpack.warmup import warm_up
 
 

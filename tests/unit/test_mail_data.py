@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contentfilter import smtp_client
-from contentfilter.smtp_client import all_ascii, dot_stuffed, header_ascii
+from contentfilter import mail_data
+from contentfilter.mail_data import all_ascii, dot_stuffed, header_ascii
+from contentfilter.smtp_client import Connection
 from tests.fakes.next_hop import FakeNextHop
 
 # Every byte that means something to somebody between DATA and the dot, and one that means nothing.
@@ -53,7 +54,7 @@ def end_for_postfix(wire: bytes) -> int:
 def test_any_content_in_any_pieces_arrives(chunk: int, pieces: list[bytes]) -> None:
     content = b"".join(pieces)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(smtp_client, "CHUNK", chunk)
+        patch.setattr(mail_data, "CHUNK", chunk)
         wire = b"".join(dot_stuffed(pieces))
     whole = content if not content or content.endswith(b"\r\n") else content + b"\r\n"
     assert unstuffed_strictly(wire) == whole
@@ -70,7 +71,7 @@ def test_not_even_a_bare_line_feed_ends_a_message_early(content: bytes) -> None:
 def test_round_trip_over_a_socket(pieces: list[bytes]) -> None:
     async def journey() -> bytes:
         async with FakeNextHop() as hop:
-            connection = await smtp_client.Connection.open(
+            connection = await Connection.open(
                 hop.address, "filter.example.org", connect_timeout=30, command_timeout=30, data_timeout=30
             )
             for line in (b"MAIL FROM:<>", b"RCPT TO:<a@example.org>", b"DATA"):
