@@ -183,11 +183,11 @@ def _spooled(file: str, scratch: str) -> Message:
 
 
 async def _judge(config: Config, envelope: Envelope, message: Message) -> Any:
-    from contentfilter import worker  # noqa: PLC0415
+    from contentfilter import assembly  # noqa: PLC0415
     from contentfilter.mail_id import new_id  # noqa: PLC0415
 
-    routes, box = worker.routes_for(config), worker.box_for(config)
-    pipeline = worker.pipeline_for(config, routes, box)
+    routes, box = assembly.routes_for(config), assembly.box_for(config)
+    pipeline = assembly.pipeline_for(config, routes, box)
     try:
         return await pipeline.judge(new_id(), envelope, message)
     finally:
@@ -287,10 +287,10 @@ def config_check(path: Path | None) -> None:
 
 def _usable(path: Path | None) -> Config:
     """What the daemon would start with, or the end that it would come to."""
-    from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
+    from contentfilter import serving  # noqa: PLC0415 - the other commands need not wait for all of it
 
     try:
-        return worker.loaded(configuration.path_in_use(path))
+        return serving.loaded(configuration.path_in_use(path))
     except ConfigError as error:
         fail(str(error), os.EX_CONFIG)
 
@@ -332,7 +332,7 @@ def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> Non
     """
     from rich.console import Console  # noqa: PLC0415
 
-    from contentfilter import presentation, worker  # noqa: PLC0415
+    from contentfilter import assembly, presentation  # noqa: PLC0415
     from contentfilter.diagnosis import State  # noqa: PLC0415
     from contentfilter.doctor import Neighbours, PostconfCommand, examine  # noqa: PLC0415
 
@@ -340,15 +340,19 @@ def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> Non
     maillog.set_up("stderr", "error")
     with tempfile.TemporaryDirectory(prefix="contentfilter-doctor-") as scratch:
         neighbours = Neighbours(
-            {address: worker.clamd_for(config, address) for address in config.clamav.socket},
-            {address: worker.spamd_for(config, address) for address in config.spamassassin.address},
-            worker.next_hop_for(config),
+            {address: assembly.clamd_for(config, address) for address in config.clamav.socket},
+            {address: assembly.spamd_for(config, address) for address in config.spamassassin.address},
+            assembly.next_hop_for(config),
             PostconfCommand(postfix_config),
-            worker.box_for(_working_in(scratch, config)),
-            worker.policy_database_for(config),
-            worker.amavis_database_for(config) if config.policies.amavis_database else None,
+            assembly.box_for(_working_in(scratch, config)),
+            assembly.policy_database_for(config),
+            assembly.amavis_database_for(config) if config.policies.amavis_database else None,
             configuration.files(config, configuration.path_in_use(path)),
-            {address: worker.rspamd_for(config, address) for address in config.rspamd.address if config.rspamd.enabled},
+            {
+                address: assembly.rspamd_for(config, address)
+                for address in config.rspamd.address
+                if config.rspamd.enabled
+            },
         )
         diagnoses = asyncio.run(examine(config, neighbours))
     if as_json:
