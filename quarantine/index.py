@@ -90,7 +90,7 @@ class Index:
         return [
             Summary(
                 row.id, row.time, Category[row.category.upper()], State(row.state), row.mail_from,
-                tuple(recipients.get(row.id, ())), row.subject, row.size, row.stored, row.score,
+                tuple(recipients.get(row.id, ())), row.subject, row.size, row.score,
             )
             for row in rows
         ]  # fmt: skip

@@ -55,7 +55,6 @@ class Described:
     """What is told of a member. why: the reason for which only its name is known, else ""."""
 
     path: str
-    parent: str
     names: tuple[str, ...]
     declared_type: str = ""
     media_type: str = ""
@@ -202,7 +201,7 @@ class Engine:
         for number, (place, media_type) in enumerate(known.streams, 1):
             self.meter.part()
             path, readings = f"{source.path}/{number}", source.readings
-            self.report.member(Described(path, source.path, tuple(stems), "", media_type, readings, COPY), None)
+            self.report.member(Described(path, tuple(stems), "", media_type, readings, COPY), None)
             if place.size:
                 copy = Source(path, place, tuple(stems), "", media_type, readings, source.depth + 1)
                 self._waiting.append((self.store, copy))
@@ -368,7 +367,7 @@ class _Sink:
         self._engine.meter.part()
         self.given += 1
         path = f"{self._source.path}/{self.given}"
-        return Described(path, self._source.path, names, declared_type, "", self._source.readings + readings, why)
+        return Described(path, names, declared_type, "", self._source.readings + readings, why)
 
     def complete(self, described: Described, place: Place, media_type: str, *, is_stream: bool) -> None:
         """A member has all its content."""

@@ -18,6 +18,7 @@ from contentfilter.intake import CapacityLimits
 from contentfilter.mime import Limits
 from tests.fakes.scanner import never_answering, scripted_peer
 from tests.fakes.subject import subject_of
+from tests.policies import effective_of
 
 
 def test_the_site() -> None:
@@ -147,8 +148,8 @@ def test_how_much_is_worked_on_at_a_time() -> None:
 async def test_the_delimiter_is_the_sites(tmp_path: Path) -> None:
     text = '[domains]\nrecipient_delimiter = "-"\n[policy."bob@example.org"]\nkill_level = 1.5'
     policies = assembly.policies_for(config.parse(f'state_directory = "{tmp_path}"\n{text}', "test"))
-    assert (await policies.of("bob-lists@example.org")).policy.kill_level == 1.5
-    assert (await policies.of("bob+lists@example.org")).policy.kill_level != 1.5
+    assert (await effective_of(policies, "bob-lists@example.org")).policy.kill_level == 1.5
+    assert (await effective_of(policies, "bob+lists@example.org")).policy.kill_level != 1.5
 
 
 def test_history_is_below_the_state_directory_or_there_is_none() -> None:

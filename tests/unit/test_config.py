@@ -24,6 +24,7 @@ from contentfilter.next_hop import NextHopSettings
 from contentfilter.policy.entry import merged
 from contentfilter.policy.settings import Policy
 from contentfilter.verdict import Action
+from tests.policies import effective_of
 
 REFERENCE = Path(__file__).parents[2] / "conf" / "contentfilter.toml"
 
@@ -203,8 +204,8 @@ def test_a_domain_without_its_at_sign_is_refused_with_a_hint(key: str) -> None:
 async def test_a_bare_user_with_a_dot_is_found(tmp_path: Path) -> None:
     got = config.parse(f'state_directory = "{tmp_path}"\n[policy."First.Last@"]\nkill_level = 3', "f")
     policies = assembly.policies_for(got)
-    assert (await policies.of("first.last@any.example")).policy.kill_level == 3.0
-    assert (await policies.of("last@any.example")).policy.kill_level == 6.9
+    assert (await effective_of(policies, "first.last@any.example")).policy.kill_level == 3.0
+    assert (await effective_of(policies, "last@any.example")).policy.kill_level == 6.9
 
 
 @pytest.mark.parametrize(("one", "other"), [("a@x.org", "A@X.org"), ("postmaster", "postmaster@")])
