@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
-import sys
 import tempfile
 import time
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import click
 
 from contentfilter import config as configuration
 from contentfilter import maillog, output
-from contentfilter.command import check_way, config_option, fail, json_option, load, print_json
+from contentfilter.command import check_way, config_option, fail, json_option, load, print_json, usable, working_in
 from contentfilter.commands.completion import completion, use_our_bash
-from contentfilter.config import Config
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
-from contentfilter.errors import ConfigError, FilterError
-from contentfilter.message import Message, Spool
 from contentfilter.printable import printable
 from contentfilter.verdict import Category
 from quarantine.durable import UMASK
 
-_READ = 1 << 20
 _CATEGORIES = [category.word for category in sorted(Category, reverse=True)]
 
 
@@ -120,9 +113,7 @@ def check(
 
     Exit 75 if it would be deferred as a whole, 65 if refused unseen, 66 if FILE cannot be read, 77 if settings cannot.
     """
-    from rich.console import Console  # noqa: PLC0415
-
-    from contentfilter import presentation  # noqa: PLC0415
+    from contentfilter.commands import check as body  # noqa: PLC0415 - the other commands need not wait for all of it
 
     config = load(path)
     check_way(config, client, listener)
@@ -134,66 +125,7 @@ def check(
         listener=listener or config.listen.addresses[0],
         protocol=Protocol.LMTP,
     )
-    with tempfile.TemporaryDirectory(prefix="contentfilter-check-") as scratch, _spooled(file, scratch) as message:
-        try:
-            case = asyncio.run(_judge(_working_in(scratch, config), envelope, message))
-        except FilterError as error:
-            if isinstance(error.__cause__, PermissionError):
-                fail(f"{error}; only the filter's user and root may", os.EX_NOPERM)
-            fail(f"{error} ({error.reply})", os.EX_TEMPFAIL if error.reply.temporary else os.EX_DATAERR)
-        if dump_directory is not None:
-            _dump(case, dump_directory)
-        if as_json:
-            print_json(presentation.case_values(case))
-        else:
-            Console().print(presentation.case_text(case))
-
-
-def _dump(case: Any, directory: Path) -> None:
-    from contentfilter.dump import dump  # noqa: PLC0415 - rarely wanted
-
-    try:
-        dump(case, directory)
-    except OSError as error:
-        fail(f"--dump {directory}: {error.strerror or error}", os.EX_CANTCREAT)
-
-
-def _working_in(scratch: str, config: Config) -> Config:
-    """For those who may not write to the daemon's directory, or have none yet. Helpers of root are somebody else."""
-    directory = Path(scratch)
-    directory.chmod(0o711)
-    update: dict[str, Any] = {"state_directory": directory}
-    usual = f"sqlite:///{config.state_directory / 'policy.sqlite'}"
-    if config.policies.database == usual and not config.state_directory.exists():
-        # Where the daemon never ran nobody can have set anything; for the daemon itself it would be an error.
-        database = f"sqlite:///{directory / 'policy.sqlite'}"
-        update["policies"] = config.policies.model_copy(update={"database": database})
-    return config.model_copy(update=update)
-
-
-def _spooled(file: str, scratch: str) -> Message:
-    spool = Spool(Path(scratch), sys.maxsize)
-    try:
-        with click.open_file(file, "rb") as message:
-            while chunk := message.read(_READ):
-                spool.write(chunk)
-    except OSError as error:
-        fail(f"{file}: cannot be read: {error.strerror}", os.EX_NOINPUT)
-    return spool.finish()
-
-
-async def _judge(config: Config, envelope: Envelope, message: Message) -> Any:
-    from contentfilter import worker  # noqa: PLC0415
-    from contentfilter.mail_id import new_id  # noqa: PLC0415
-
-    routes, box = worker.routes_for(config), worker.box_for(config)
-    pipeline = worker.pipeline_for(config, routes, box)
-    try:
-        return await pipeline.judge(new_id(), envelope, message)
-    finally:
-        await pipeline.close()
-        await box.close()
-        await routes.close()
+    body.check_message(config, envelope, file, dump_directory, as_json=as_json)
 
 
 @cli.command()
@@ -251,9 +183,7 @@ def replay(
     )
     try:
         with tempfile.TemporaryDirectory(prefix="contentfilter-replay-") as scratch:
-            status = past.replay_quarantine(
-                _working_in(scratch, config), query, limit, changed=changed, as_json=as_json
-            )
+            status = past.replay_quarantine(working_in(scratch, config), query, limit, changed=changed, as_json=as_json)
     except past.CommandError as error:
         fail(str(error), error.code)
     raise SystemExit(status)
@@ -281,18 +211,8 @@ def config_check(path: Path | None) -> None:
     Exit 78 if not. The file is looked at, and the policy and rules files that it names; contentfilter doctor asks the
     databases, scanners and hosts.
     """
-    _usable(path)
+    usable(path)
     click.echo(f"{configuration.path_in_use(path)}: ok")
-
-
-def _usable(path: Path | None) -> Config:
-    """What the daemon would start with, or the end that it would come to."""
-    from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
-
-    try:
-        return worker.loaded(configuration.path_in_use(path))
-    except ConfigError as error:
-        fail(str(error), os.EX_CONFIG)
 
 
 @config_group.command("show")
@@ -330,33 +250,12 @@ def doctor(path: Path | None, as_json: bool, postfix_config: Path | None) -> Non
 
     Exit 1 if something failed; warnings do not count. 78: the configuration is wrong.
     """
-    from rich.console import Console  # noqa: PLC0415
+    from contentfilter.commands import doctor as body  # noqa: PLC0415 - the other commands need not wait for all of it
 
-    from contentfilter import presentation, worker  # noqa: PLC0415
-    from contentfilter.diagnosis import State  # noqa: PLC0415
-    from contentfilter.doctor import Neighbours, examine  # noqa: PLC0415
-    from contentfilter.postconf import PostconfCommand  # noqa: PLC0415
-
-    config = _usable(path)
+    config = usable(path)
     maillog.set_up("stderr", "error")
-    with tempfile.TemporaryDirectory(prefix="contentfilter-doctor-") as scratch:
-        neighbours = Neighbours(
-            {address: worker.clamd_for(config, address) for address in config.clamav.socket},
-            {address: worker.spamd_for(config, address) for address in config.spamassassin.address},
-            worker.next_hop_for(config),
-            PostconfCommand(postfix_config),
-            worker.box_for(_working_in(scratch, config)),
-            worker.policy_database_for(config),
-            worker.amavis_database_for(config) if config.policies.amavis_database else None,
-            configuration.files(config, configuration.path_in_use(path)),
-            {address: worker.rspamd_for(config, address) for address in config.rspamd.address if config.rspamd.enabled},
-        )
-        diagnoses = asyncio.run(examine(config, neighbours))
-    if as_json:
-        print_json(presentation.diagnosis_values(diagnoses))
-    else:
-        presentation.show_diagnoses(Console(), diagnoses)
-    raise SystemExit(any(one.state is State.ILL for one in diagnoses))
+    files = configuration.files(config, configuration.path_in_use(path))
+    raise SystemExit(body.show_neighbours(config, files, postfix_config, as_json=as_json))
 
 
 def main() -> None:

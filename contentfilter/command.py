@@ -15,7 +15,18 @@ from contentfilter.config import Config
 from contentfilter.errors import ConfigError
 from contentfilter.output import complain, fail
 
-__all__ = ["check_way", "complain", "config_option", "fail", "json_option", "json_text", "load", "print_json"]
+__all__ = [
+    "check_way",
+    "complain",
+    "config_option",
+    "fail",
+    "json_option",
+    "json_text",
+    "load",
+    "print_json",
+    "usable",
+    "working_in",
+]
 
 config_option = click.option(
     "--config",
@@ -32,6 +43,32 @@ def load(path: Path | None) -> Config:
         return configuration.load(configuration.path_in_use(path))
     except ConfigError as error:
         fail(str(error), os.EX_CONFIG)
+
+
+def usable(path: Path | None) -> Config:
+    """What the daemon would start with, or the end that it would come to."""
+    from contentfilter import serving  # noqa: PLC0415 - the other commands need not wait for all of it
+
+    try:
+        return serving.loaded(configuration.path_in_use(path))
+    except ConfigError as error:
+        fail(str(error), os.EX_CONFIG)
+
+
+def working_in(scratch: str, config: Config) -> Config:
+    """The configuration with this directory in place of the daemon's.
+
+    For those who may not write there, or have none yet. Helpers of root are somebody else.
+    """
+    directory = Path(scratch)
+    directory.chmod(0o711)
+    update: dict[str, Any] = {"state_directory": directory}
+    usual = f"sqlite:///{config.state_directory / 'policy.sqlite'}"
+    if config.policies.database == usual and not config.state_directory.exists():
+        # Where the daemon never ran nobody can have set anything; for the daemon itself it would be an error.
+        database = f"sqlite:///{directory / 'policy.sqlite'}"
+        update["policies"] = config.policies.model_copy(update={"database": database})
+    return config.model_copy(update=update)
 
 
 def check_way(config: Config, client: str | None, listener: str | None) -> None:

@@ -16,7 +16,6 @@ class Kind(Enum):
     BAD_HEADER = "bad_header"
     RULE = "rule"
     """A line of a local rule table hit; Finding.rule says what it wants."""
-    OVERSIZED = "oversized"
     SIGN = "sign"
     """Active content, such as a macro: a fact that rules may use, by itself nothing against the message."""
     FAILURE = "failure"

@@ -1,16 +1,13 @@
-"""The text of parts, for rules that match what a reader reads: charset, HTML, and the disguises of letters."""
+"""The text of parts, for rules that match what a reader reads: charset and HTML."""
 
 from __future__ import annotations
 
 import codecs
 import re
-import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 from contentfilter.mime import charset as charsets
-from contentfilter.mime.model import Part, Tree
+from contentfilter.mime.model import Part
 
 DEFAULT_LIMIT = 256 * 1024
 """Characters of text that one part gives at most."""
@@ -39,33 +36,20 @@ _HTML_START = re.compile(r"\s*<(?:!doctype\s+html|html[\s>]|!--[^>]*-->\s*<html)
 class PartText:
     """The text of one part.
 
-    path: the part's; visible: what a reader sees; complete: that, and what is hidden from him; truncated: there was
-    more than the limit allows. source: the text in its charset, tags and all: of HTML up to four times the limit, of
-    anything else the same as visible.
+    visible: what a reader sees; complete: that, and what is hidden from him; truncated: there was more than the limit
+    allows. source: the text in its charset, tags and all: of HTML up to four times the limit, of anything else the same
+    as visible.
     """
 
-    path: str
     visible: str
     complete: str
     truncated: bool = False
     source: str = ""
 
 
-def texts(tree: Tree, limit: int = DEFAULT_LIMIT) -> Iterator[PartText]:
-    """The text of each text leaf, in every reading, at most limit characters of each."""
-    for part in tree.leaves:
-        if is_text(part):
-            yield part_text(part, limit)
-
-
 def is_text(part: Part) -> bool:
     """Whether a reader is shown this part as text, by its declared type."""
     return part.declared_type.startswith("text/") or part.declared_type in _HTML_TYPES
-
-
-def visible_text(part: Part, limit: int = DEFAULT_LIMIT) -> str:
-    """What a reader sees of a part, at most limit characters."""
-    return part_text(part, limit).visible
 
 
 def part_text(part: Part, limit: int = DEFAULT_LIMIT) -> PartText:
@@ -82,9 +66,9 @@ def part_text(part: Part, limit: int = DEFAULT_LIMIT) -> PartText:
         found = html_text(source)
         visible, complete = found.visible, found.complete
         cut = cut or max(len(visible), len(complete)) > limit
-        return PartText(part.path, visible[:limit], complete[:limit], cut, source)
+        return PartText(visible[:limit], complete[:limit], cut, source)
     plain = source[:limit]
-    return PartText(part.path, plain, plain, cut or len(source) > limit, plain)
+    return PartText(plain, plain, cut or len(source) > limit, plain)
 
 
 def decode(data: bytes, charset: str = "", *, is_html: bool = False, whole: bool = True) -> str:
@@ -144,50 +128,3 @@ def _without_half_character(data: bytes) -> bytes:
         if data[-back] < 0x80:
             break
     return data
-
-
-_HIGHEST_BASIC = "\uffff"
-_HIGHEST_THAT_COMBINES = "\U0001efff"
-_INVISIBLE = (
-    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
-    "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
-)
-_INVISIBLE_BEYOND = "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-
-
-@dataclass(frozen=True, slots=True)
-class _Patterns:
-    """invisible: to be left out; stacked: the marks of one letter beyond the thirtieth.
-
-    To order a run of combining marks takes quadratic time; thirty is what the stream-safe form of UAX 15 allows, too.
-    """
-
-    invisible: re.Pattern[str]
-    stacked: re.Pattern[str]
-
-
-@cache
-def _patterns(*, beyond: bool) -> _Patterns:
-    """For the basic plane alone, or beyond it: a class that reaches there is searched one member at a time."""
-    invisible = _INVISIBLE + (_INVISIBLE_BEYOND if beyond else "")
-    highest = _HIGHEST_THAT_COMBINES if beyond else _HIGHEST_BASIC
-    combining = "".join(char for char in map(chr, range(0x300, ord(highest) + 1)) if unicodedata.combining(char))
-    return _Patterns(re.compile(f"[{invisible}]+"), re.compile(f"([{combining}]{{30}})[{combining}]+"))
-
-
-_WHITE = re.compile(r"\x20\s+|[^\S\x20]\s*")
-
-
-def fold(text: str, limit: int = DEFAULT_LIMIT) -> str:
-    """The form in which words are compared, at most limit characters.
-
-    Compatibility characters become the plain ones (NFKC), invisible characters and soft hyphens go, letters become
-    lower case, every run of white space one blank. Letters of other scripts that merely look alike are not folded.
-    """
-    if text.isascii():
-        return _WHITE.sub(" ", text[:limit]).casefold()
-    text = text[:limit]
-    patterns = _patterns(beyond=max(text, default="") > _HIGHEST_BASIC)
-    plain = patterns.stacked.sub(r"\1", patterns.invisible.sub("", text))
-    folded = unicodedata.normalize("NFKC", plain).casefold()
-    return _WHITE.sub(" ", patterns.invisible.sub("", folded))[:limit]

@@ -29,7 +29,7 @@ from quarantine.record import Record, State
 from quarantine.rows import VERSION, Holding, Query, Summary, item_row, recipient_rows
 from quarantine.tables import ITEM, METADATA, RECIPIENT, SCHEMA, conditions
 
-__all__ = ["VERSION", "Holding", "Index", "Query", "Summary"]
+__all__ = ["Holding", "Index", "Query", "Summary"]
 
 _WAIT = 10.0
 """Seconds to wait for another process that writes."""
@@ -90,7 +90,7 @@ class Index:
         return [
             Summary(
                 row.id, row.time, Category[row.category.upper()], State(row.state), row.mail_from,
-                tuple(recipients.get(row.id, ())), row.subject, row.size, row.stored, row.score,
+                tuple(recipients.get(row.id, ())), row.subject, row.size, row.score,
             )
             for row in rows
         ]  # fmt: skip
@@ -190,10 +190,6 @@ class Index:
                 self._engine = self._open(lost=lost)
                 self._pid = os.getpid()
             return self._engine
-
-    def _lost_log(self) -> bool:
-        """Whether nobody put another file in place, and yet something is gone of the one that there was."""
-        return self._path is not None and self._file is not None and main_of(self._path) in (None, self._file.main)
 
     def _replaced(self, file: Identity | None) -> bool:
         """Whether the SQLite file, or its log, is not any more the one that it was. Raises OSError."""

@@ -45,7 +45,6 @@ class Manner:
 class Outcome:
     """What became of a release. sent: recipients and the next hop's replies; already: those served earlier."""
 
-    id: str
     sent: tuple[tuple[str, Reply], ...] = ()
     already: tuple[str, ...] = ()
 
@@ -74,7 +73,7 @@ async def release(quarantine: Quarantine, way: Way, mail_id: str, manner: Manner
         if manner.to is not None:
             recipients = (Recipient(manner.to),)
         if not recipients:
-            return Outcome(mail_id, already=tuple(one.recipient.address for one in record.withheld))
+            return Outcome(already=tuple(one.recipient.address for one in record.withheld))
         with await asyncio.to_thread(quarantine.open_message, record) as message:
             out = _outgoing(record, message, recipients, manner)
             if manner.to is not None:
@@ -82,7 +81,7 @@ async def release(quarantine: Quarantine, way: Way, mail_id: str, manner: Manner
             else:
                 replies = await _send_and_mark(quarantine, way, item, positions, out)
     sent = zip((recipient.address for recipient in recipients), replies, strict=True)
-    return Outcome(mail_id, tuple(sent), _others(record, positions) if manner.to is None else ())
+    return Outcome(tuple(sent), _others(record, positions) if manner.to is None else ())
 
 
 async def _send_and_mark(

@@ -14,7 +14,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """An item as a list shows it. time: seconds since the epoch; size: bytes of the message; stored: bytes on disk."""
+    """An item as a list shows it. time: seconds since the epoch; size: bytes of the message."""
 
     id: str
     time: float
@@ -24,7 +24,6 @@ class Summary:
     rcpt_tos: tuple[str, ...]
     subject: str
     size: int
-    stored: int
     score: float | None
 
 

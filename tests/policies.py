@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from contentfilter.envelope import Envelope, Recipient
 from contentfilter.policy.banks import Bank
-from contentfilter.policy.entry import Entry, settings_of
+from contentfilter.policy.entry import Effective, Entry, settings_of
 from contentfilter.policy.keys import canonical_key
 from contentfilter.policy.lists import ListEntry
 from contentfilter.policy.lookup import Policies
@@ -32,3 +34,9 @@ def policies_of(
 ) -> Policies:
     """A lookup in a single source."""
     return Policies(entry("default", default), [toml(entries or {}, listed)], banks=banks)
+
+
+async def effective_of(policies: Policies, address: str, envelope: Envelope | None = None) -> Effective:
+    """The settings of this recipient, of a message that is otherwise like this one."""
+    one = replace(envelope or Envelope("", ()), recipients=(Recipient(address),))
+    return (await policies.of_all(one))[0]

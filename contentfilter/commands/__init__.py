@@ -1,1 +1,1 @@
-"""Commands of `contentfilter` that make groups of their own."""
+"""Commands of `contentfilter` that make groups of their own, and the bodies of others."""

@@ -81,9 +81,9 @@ def _entries(path: Path | None) -> list[Entry]:
 
 
 def _ledger(config: Config) -> Ledger:
-    from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
+    from contentfilter import assembly  # noqa: PLC0415 - the other commands need not wait for all of it
 
-    return worker.ledger_for(config)
+    return assembly.ledger_for(config)
 
 
 def _values(entry: Entry) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from contentfilter import worker
+from contentfilter import assembly
 from contentfilter.config import Config
 from contentfilter.errors import QuarantineError
 from contentfilter.explain import hindsight, replay_view, view
@@ -148,8 +148,8 @@ async def _replay(
     config: Config, quarantine: Quarantine, wanted: Sequence[str], output: _Output, progress: Progress
 ) -> Tally:
     tally = Tally()
-    routes, box = worker.routes_for(config), worker.box_for(config)
-    pipeline = worker.pipeline_for(config, routes, box)
+    routes, box = assembly.routes_for(config), assembly.box_for(config)
+    pipeline = assembly.pipeline_for(config, routes, box)
     try:
         done = 0
         async for mail_id, result in replay(pipeline, quarantine, wanted):

@@ -96,9 +96,9 @@ def _envelope(
 
 
 def _looked_up(config: Config, envelope: Envelope) -> Effective:
-    from contentfilter import worker  # noqa: PLC0415 - the other commands need not wait for all of it
+    from contentfilter import assembly  # noqa: PLC0415 - the other commands need not wait for all of it
 
-    with place.ending(), contextlib.closing(worker.policies_for(config)) as policies:
+    with place.ending(), contextlib.closing(assembly.policies_for(config)) as policies:
         return asyncio.run(policies.of_all(envelope))[0]
 
 
@@ -144,7 +144,7 @@ def _entries(config: Config, source: str) -> Iterator[tuple[str, Entry]]:
         with place.opened(config) as database:
             yield from ((written_key(one.key), one) for one in database.entries().values())
     elif config.policies.amavis_database:
-        from contentfilter import worker  # noqa: PLC0415
+        from contentfilter import assembly  # noqa: PLC0415
 
-        with place.ending(), contextlib.closing(worker.amavis_database_for(config)) as amavis:
+        with place.ending(), contextlib.closing(assembly.amavis_database_for(config)) as amavis:
             yield from ((written_key(one.key), one) for one in all_entries(amavis))

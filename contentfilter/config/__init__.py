@@ -3,13 +3,11 @@
 TOML, strictly typed; an unknown key is an error. `conf/contentfilter.toml` is :func:`reference`, and a test holds that.
 """
 
-from contentfilter.config.loading import DEFAULT_PATH, ENVIRONMENT_VARIABLE, NamedFile, files, load, parse, path_in_use
+from contentfilter.config.loading import NamedFile, files, load, parse, path_in_use
 from contentfilter.config.text import json_values, plain, reference, show
 from contentfilter.config.tree import Config
 
 __all__ = [
-    "DEFAULT_PATH",
-    "ENVIRONMENT_VARIABLE",
     "Config",
     "NamedFile",
     "files",

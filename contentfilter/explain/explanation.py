@@ -40,13 +40,11 @@ class Addend:
 class Explanation:
     """All that led to a verdict, and what would have led to another.
 
-    findings: those that count for the recipient; ignored: those that his settings leave out;
-    threshold: the level or limit that was reached, or the next one that was not; rules: lines that hit;
+    ignored: findings that the recipient's settings leave out; threshold: the level or limit that was reached, or the
+    next one that was not; rules: lines that hit;
     again: the verdict that this program would come to now, where that is another one, as after an update.
     """
 
-    verdict: Verdict
-    findings: tuple[Finding, ...]
     ignored: tuple[Finding, ...]
     score: float | None
     addends: tuple[Addend, ...]
@@ -75,17 +73,14 @@ def explain(
     again = basis.judged(local=verdict.local)
     same = not fares_otherwise(verdict, again)
     score = basis.score
-    findings = basis.findings
     return Explanation(
-        verdict,
-        findings,
         tuple(one for one in evidence.findings if not concerns(one, effective.policy)),
         score.points if score is not None else None,
         tuple(_addends(basis)) if score is not None else (),
         _threshold(basis, again),
         tuple(_setting(effective, key) for key in dict.fromkeys(_keys(basis, again))),
         effective.listing,
-        tuple(one.rule for one in findings if one.rule is not None),
+        tuple(one.rule for one in basis.findings if one.rule is not None),
         changes(basis, mail_from=mail_from, local=verdict.local) if same else (),
         None if same else again,
     )

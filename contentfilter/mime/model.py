@@ -71,7 +71,6 @@ class Part:
     start: int
     end: int
     declared_type: str
-    parameters: tuple[tuple[str, str], ...] = ()
     charset: str = ""
     encoding: str = "7bit"
     disposition: str = ""

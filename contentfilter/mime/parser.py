@@ -287,7 +287,6 @@ class _Parser:
             header.body_start,
             entity.end,
             content_type.name,
-            tuple((each.name, decode_unlabelled(each.value)) for each in content_type.parameters),
             content_type.text("charset").lower(),
             reading.encoding,
             disposition_of(header),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from contentfilter.envelope import Envelope, Recipient
+from contentfilter.envelope import Envelope
 from contentfilter.gradually import gradually
 from contentfilter.policy.banks import Bank, overlays
 from contentfilter.policy.entry import Effective, Entry, Found, merged
@@ -87,13 +87,11 @@ class Policies:
 
         return tuple(await gradually(settled, range(len(keys))))
 
-    async def of(self, address: str, envelope: Envelope | None = None) -> Effective:
-        """The settings of one recipient. Raises PolicyError."""
-        envelope = envelope or Envelope("", ())
-        return (await self.of_all(_with_recipient(envelope, address)))[0]
-
     async def settings_of(self, address: str, envelope: Envelope) -> Policy:
-        """The same without a look at the lists: for what is asked about each of a message's recipients by itself."""
+        """The settings of one recipient, without a look at the lists. Raises PolicyError.
+
+        For what is asked about each of a message's recipients by itself.
+        """
         keys = [self._ways.keys(address)]
         found = [(await source.find(keys, ()))[0] for source in self._sources]
         return merged(self._entries(overlays(self._banks, envelope), found, self._clock())[0])
@@ -108,7 +106,3 @@ class Policies:
     ) -> tuple[tuple[Entry, ...], ListEntry | None]:
         entries = (*above, *(entry for one in found for entry in one.entries if entry.holds(now)), self._default)
         return entries, deciding([entry for one in found for entry in one.listed], now)
-
-
-def _with_recipient(envelope: Envelope, address: str) -> Envelope:
-    return Envelope(envelope.mail_from, (Recipient(address),), client=envelope.client, listener=envelope.listener)

@@ -100,7 +100,7 @@ class Engine:
         for number, (place, media_type) in enumerate(known.streams, 1):
             self.meter.part()
             path, readings = f"{source.path}/{number}", source.readings
-            self.report.member(Described(path, source.path, tuple(stems), "", media_type, readings, COPY), None)
+            self.report.member(Described(path, tuple(stems), "", media_type, readings, COPY), None)
             if place.size:
                 copy = Source(path, place, tuple(stems), "", media_type, readings, source.depth + 1)
                 self._waiting.append((self.store, copy))

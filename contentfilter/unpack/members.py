@@ -91,7 +91,7 @@ class Members:
         self._engine.meter.part()
         self.given += 1
         path = f"{self._source.path}/{self.given}"
-        return Described(path, self._source.path, names, declared_type, "", self._source.readings + readings, why)
+        return Described(path, names, declared_type, "", self._source.readings + readings, why)
 
     def complete(self, described: Described, place: Place, media_type: str, *, is_stream: bool) -> None:
         """A member has all its content."""

@@ -13,7 +13,6 @@ class Described:
     """What is told of a member. why: the reason for which only its name is known, else ""."""
 
     path: str
-    parent: str
     names: tuple[str, ...]
     declared_type: str = ""
     media_type: str = ""

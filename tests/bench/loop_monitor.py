@@ -26,7 +26,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from contentfilter import maillog, sockets, worker
+from contentfilter import assembly, maillog, serving, sockets
 from contentfilter.config import Config
 from contentfilter.intake.listener import Listener
 from contentfilter.intake.service import Service
@@ -144,10 +144,10 @@ async def _serve(config: Config, monitor: Monitor) -> None:
     """As a worker does it, with the loop watched."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    routes, box = worker.routes_for(config), worker.box_for(config)
+    routes, box = assembly.routes_for(config), assembly.box_for(config)
     await box.start()
-    pipeline = worker.pipeline_for(config, routes, box, worker.history_for(config))
-    listener = Listener(Service(pipeline.handle, pipeline.admit), worker.intake_settings(config))
+    pipeline = assembly.pipeline_for(config, routes, box, assembly.history_for(config))
+    listener = Listener(Service(pipeline.handle, pipeline.admit), assembly.intake_settings(config))
     [address] = config.listen.addresses
     gc.collect()
     gc.freeze()
@@ -164,7 +164,7 @@ async def _serve(config: Config, monitor: Monitor) -> None:
 
 def main() -> None:
     """Serve with the configuration whose name is given, then say what was found."""
-    config = worker.loaded(Path(sys.argv[1]))
+    config = serving.loaded(Path(sys.argv[1]))
     maillog.set_up("stderr", "info", config.log.syslog_address)
     monitor = Monitor()
     asyncio.run(_serve(config, monitor))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from contentfilter import config, worker
+from contentfilter import assembly, config
 from contentfilter.config import Config
 from contentfilter.envelope import Envelope, Protocol, Recipient
 from contentfilter.finding import Kind
@@ -52,8 +52,8 @@ class Court:
     def __init__(self, runner: asyncio.Runner, settings: Config) -> None:
         self._runner = runner
         self._settings = settings
-        self._routes, self._box = worker.routes_for(settings), worker.box_for(settings)
-        self._pipeline = worker.pipeline_for(settings, self._routes, self._box)
+        self._routes, self._box = assembly.routes_for(settings), assembly.box_for(settings)
+        self._pipeline = assembly.pipeline_for(settings, self._routes, self._box)
 
     def judge(self, raw: bytes) -> Judged:
         """What check would show."""

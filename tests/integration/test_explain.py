@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from contentfilter import worker
+from contentfilter import assembly
 from contentfilter.cli import cli
 from contentfilter.config import Config, parse
 from contentfilter.finding import Finding, Kind, Test
@@ -112,7 +112,7 @@ def test_without_its_history_the_record_explains(tmp_path: Path) -> None:
 
 
 def test_replay_flips_exactly_those_whom_the_change_is_about(tmp_path: Path) -> None:
-    banned = [one for one in worker.inspectors_for(config()) if one.name == "banned"]
+    banned = [one for one in assembly.inspectors_for(config()) if one.name == "banned"]
     sent(tmp_path, "lmtp", "strict", "mild", inspectors=banned, content=EXE)
     assert asked(tmp_path, "replay")["summary"]["changed"] == 0
     more = '[policy."mild@x.example"]\nbanned_action = "reject"\n'

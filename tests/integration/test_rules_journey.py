@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contentfilter import config, worker
+from contentfilter import assembly, config
 from contentfilter.errors import ConfigError
 from contentfilter.policy.settings import Policy
 from quarantine.index import Query
@@ -87,7 +87,7 @@ async def test_what_rules_do(
 ) -> None:
     default = Policy(banned_rules=(), bypass_header_checks=True, kill_level=7.5)
     policies = policies_of(default, {"dave@x.example": Policy(bypass_rule_checks=True)})
-    async with journey(tmp_path, inspectors=worker.inspectors_for(rules), policies=policies) as way:
+    async with journey(tmp_path, inspectors=assembly.inspectors_for(rules), policies=policies) as way:
         bob, dave = await way.lmtp("bob", "dave", content=message)
         assert (bob[:9], dave[:9]) == (reply, "250 2.0.0")
         assert way.delivered() == delivered
@@ -104,7 +104,7 @@ async def test_edits_and_marks(rules: config.Config, tmp_path: Path, caplog: pyt
     policies = policies_of(Policy(banned_rules=(), bypass_header_checks=True, tag_level=3.0))
     message = mail(*fields).replace(b"a@b.example", b"ceo@boss.example")
     with caplog.at_level(logging.WARNING, "contentfilter"):
-        async with journey(tmp_path, inspectors=worker.inspectors_for(rules), policies=policies) as way:
+        async with journey(tmp_path, inspectors=assembly.inspectors_for(rules), policies=policies) as way:
             await way.lmtp("bob", content=message)
             one, added = way.hop.delivered
     assert (one.rcpt_tos, added.rcpt_tos) == (["bob@x.example"], ["archive@x.example"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from contentfilter import config, worker
+from contentfilter import assembly, config
 from contentfilter.cli import cli
 from contentfilter.errors import ConfigError
 from contentfilter.inspectors.backends import Resting
@@ -24,6 +24,7 @@ from contentfilter.next_hop import NextHopSettings
 from contentfilter.policy.entry import merged
 from contentfilter.policy.settings import Policy
 from contentfilter.verdict import Action
+from tests.policies import effective_of
 
 REFERENCE = Path(__file__).parents[2] / "conf" / "contentfilter.toml"
 
@@ -202,9 +203,9 @@ def test_a_domain_without_its_at_sign_is_refused_with_a_hint(key: str) -> None:
 
 async def test_a_bare_user_with_a_dot_is_found(tmp_path: Path) -> None:
     got = config.parse(f'state_directory = "{tmp_path}"\n[policy."First.Last@"]\nkill_level = 3', "f")
-    policies = worker.policies_for(got)
-    assert (await policies.of("first.last@any.example")).policy.kill_level == 3.0
-    assert (await policies.of("last@any.example")).policy.kill_level == 6.9
+    policies = assembly.policies_for(got)
+    assert (await effective_of(policies, "first.last@any.example")).policy.kill_level == 3.0
+    assert (await effective_of(policies, "last@any.example")).policy.kill_level == 6.9
 
 
 @pytest.mark.parametrize(("one", "other"), [("a@x.org", "A@X.org"), ("postmaster", "postmaster@")])
@@ -231,9 +232,9 @@ def test_what_is_shown_has_every_policy_key_and_is_json(text: str, tmp_path: Pat
 
 def test_where_settings_have_defaults_of_their_own_they_are_those_of_the_configuration() -> None:
     got = config.parse("", "empty")
-    assert worker.intake_settings(got) == IntakeSettings(hostname=got.hostname, spool_directory=got.state_directory)
+    assert assembly.intake_settings(got) == IntakeSettings(hostname=got.hostname, spool_directory=got.state_directory)
     hop = NextHopSettings(address=got.next_hop.address, hostname=got.hostname)
-    assert worker.next_hop_settings(got) == hop
+    assert assembly.next_hop_settings(got) == hop
     spamd = inspect.signature(SpamdInspector).parameters
     assert spamd["timeout"].default == got.spamassassin.timeout
     assert spamd["size_limit"].default == got.spamassassin.size_limit

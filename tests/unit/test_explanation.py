@@ -250,17 +250,19 @@ def test_a_score_of_two_scanners(
 
 
 def test_what_rspamd_would_have_come_again_is_explained() -> None:
-    explanation = told(basis_of([rspamd(1), WAITING]))
-    assert explanation.verdict.reasons == ("rule: rspamd: REJECT 4.7.1: soft reject",)
+    basis = basis_of([rspamd(1), WAITING])
+    explanation = told(basis)
+    assert basis.judged(local=True).reasons == ("rule: rspamd: REJECT 4.7.1: soft reject",)
     assert {str(one) for one in explanation.changes} == {
         "without the hit of rspamd", "bypass_spam_checks = true (now false)",
     }  # fmt: skip
 
 
 def test_what_does_not_concern_the_recipient_is_told_apart() -> None:
-    explanation = told(basis_of([VIRUS, spam(9, "alice"), spam(1)], {"bypass_virus_checks": True}))
+    basis = basis_of([VIRUS, spam(9, "alice"), spam(1)], {"bypass_virus_checks": True})
+    explanation = told(basis)
     assert set(explanation.ignored) == {VIRUS, spam(9, "alice")}
-    assert explanation.findings == (spam(1),)
+    assert basis.findings == (spam(1),)
     assert ("bypass_virus_checks", True) in [(one.key, one.value) for one in explanation.settings]
 
 

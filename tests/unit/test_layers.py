@@ -35,7 +35,7 @@ contentfilter.case contentfilter.delivery contentfilter.notice contentfilter.not
 contentfilter.copies contentfilter.refused
 contentfilter.identity contentfilter.ledger contentfilter.turns contentfilter.retries
 contentfilter.handled contentfilter.history contentfilter.history_expiry
-contentfilter.inquiry contentfilter.judging contentfilter.pipeline
+contentfilter.inquiry contentfilter.judging contentfilter.pipeline contentfilter.assembly
 contentfilter.systemd contentfilter.account contentfilter.sockets contentfilter.slot
 contentfilter.guard contentfilter.daemon contentfilter.worker contentfilter.serving
 contentfilter.postconf contentfilter.diagnosis contentfilter.policy_doctor contentfilter.scanner_doctor

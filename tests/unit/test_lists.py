@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from contentfilter.envelope import Envelope
 from contentfilter.policy.lists import Effect, ListEntry, Subjects, canonical_subject, deciding
 from contentfilter.policy.settings import Policy
-from tests.policies import policies_of
+from tests.policies import effective_of, policies_of
 
 
 @pytest.mark.parametrize(
@@ -113,5 +113,5 @@ async def test_the_most_specific_owner_decides_then_the_most_specific_subject(ad
         entry("bob@x.example", "@y.example", Effect.ALLOW),
     ]
     lookup = policies_of(Policy(), listed=listed)
-    effective = await lookup.of(address, Envelope("sender@y.example", ()))
+    effective = await effective_of(lookup, address, Envelope("sender@y.example", ()))
     assert str(effective.listing) == decides

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from contentfilter import config as configuration
-from contentfilter import worker
+from contentfilter import serving
 from contentfilter.cli import cli
 from contentfilter.config import ownership
 from contentfilter.errors import ConfigError
@@ -162,12 +162,12 @@ def test_a_file_that_goes_meanwhile(place: Path) -> None:
 def test_the_commands_say_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contentfilter.cli.os.umask", lambda _mode: 0)  # that of the tests stays
     file = place / "c.toml"
-    worker.loaded(file)
+    serving.loaded(file)
     assert CliRunner().invoke(cli, ["config", "check", "--config", str(file)]).exit_code == 0
     place.chmod(0o777)
     said = f"{file}: everybody may write to {place}: chmod o-w {place}"
     with pytest.raises(ConfigError) as refused:
-        worker.loaded(file)
+        serving.loaded(file)
     assert str(refused.value) == said
     for command in (["config", "check"], ["serve"]):
         done = CliRunner().invoke(cli, [*command, "--config", str(file)])

@@ -25,7 +25,7 @@ from contentfilter.policy.lookup import Policies, Ways
 from contentfilter.policy.settings import Policy
 from contentfilter.policy.sql import SqlSource
 from contentfilter.policy.toml import TomlSource
-from tests.policies import entry
+from tests.policies import effective_of, entry
 
 BOB = "bob@example.org"
 SETTINGS = settings_of(Policy(kill_level=3.0))
@@ -155,7 +155,7 @@ async def test_a_recipient_that_is_admitted_needs_no_look_at_the_lists(
     writer.apply([PutListed(ListEntry("", "@.", "@news.example", Effect.ALLOW)), PutEntry(BOB, limited)])
     policies = Policies(entry("default", Policy(tag_level=1.0)), [source])
     envelope = Envelope("x@news.example", (Recipient(BOB),), client=Client(addr="192.0.2.1"))
-    assert await policies.settings_of(BOB, envelope) == (await policies.of(BOB, envelope)).policy
+    assert await policies.settings_of(BOB, envelope) == (await effective_of(policies, BOB, envelope)).policy
     statements = Statements(reader)
     assert (await policies.settings_of(BOB, envelope)).message_size_limit == 5
     assert statements.since() == []
@@ -240,7 +240,7 @@ async def test_case_counts_where_the_site_says_so(source: SqlSource, writer: Pol
     for sensitive, expected in ((True, 3.0), (False, 7.0)):
         ways = Ways(case_sensitive=sensitive)
         policies = Policies(entry("default", Policy()), [source], ways=ways)
-        assert (await policies.of("Bob@EXAMPLE.org")).policy.kill_level == expected
+        assert (await effective_of(policies, "Bob@EXAMPLE.org")).policy.kill_level == expected
 
 
 async def test_a_policy_says_that_it_came_from_the_database(source: SqlSource, writer: PolicyDatabase) -> None:
@@ -250,7 +250,8 @@ async def test_a_policy_says_that_it_came_from_the_database(source: SqlSource, w
     effective = (await policies.of_all(envelope))[0]
     assert str(effective.origin("kill_level")) == "bob@example.org in sql"
     assert str(effective.listing) == "deny 192.0.2.0/24, listed for @. in sql"
-    assert (await Policies(entry("default", Policy()), [source], clock=lambda: 50.0).of(BOB)).policy == Policy()
+    later = Policies(entry("default", Policy()), [source], clock=lambda: 50.0)
+    assert (await effective_of(later, BOB)).policy == Policy()
 
 
 LOCALS = st.sampled_from(["bob", "Bob", "bob+x", "+x", "o'b", "a%b", '"a b"', "jürgen", "postmaster"])

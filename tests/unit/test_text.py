@@ -1,4 +1,4 @@
-"""The text of parts: charsets, HTML as a reader sees it, the form for matching."""
+"""The text of parts: charsets, HTML as a reader sees it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from contentfilter.html_text import html_text
 from contentfilter.mime import parse
 from contentfilter.mime.model import Part
-from contentfilter.text import decode, fold, part_text, texts, visible_text
+from contentfilter.text import decode, is_text, part_text
 
 RUSSIAN, JAPANESE, CHINESE, TAIWANESE = (
     "Срочно оплатите счёт",
@@ -73,12 +73,12 @@ def test_charsets(text: str, codec: str, declared: str) -> None:
 def test_charset_of_html_itself(source: str, codec: str) -> None:
     text = TAIWANESE if codec == "big5" else RUSSIAN
     body = f"<html>{source}<body>{text}</body></html>".encode(codec)
-    assert visible_text(leaf(body, "text/html")) == text
+    assert part_text(leaf(body, "text/html")).visible == text
 
 
 def test_declared_charset_comes_before_html_s_own() -> None:
     body = f'<meta charset="koi8-r"><p>{RUSSIAN}'.encode("cp1251")
-    assert visible_text(leaf(body, "text/html; charset=windows-1251")) == RUSSIAN
+    assert part_text(leaf(body, "text/html; charset=windows-1251")).visible == RUSSIAN
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_text_behind_the_limit_is_told_of() -> None:
     assert found.truncated
 
 
-def test_texts_of_a_tree() -> None:
+def test_texts_of_the_leaves_that_are_text() -> None:
     message = (
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
         b"--b\r\nContent-Type: text/plain; charset=koi8-r\r\n\r\n" + RUSSIAN.encode("koi8-r") + b"\r\n"
@@ -263,8 +263,8 @@ def test_texts_of_a_tree() -> None:
         b"--b\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\ndGhyZWU=\r\n"
         b"--b\r\nContent-Type: application/pdf\r\n\r\n%PDF\r\n--b--\r\n"
     )
-    found = list(texts(parse(message)))
-    assert [(text.path, text.visible.strip(), text.complete.strip()) for text in found] == [
+    found = {part.path: part_text(part) for part in parse(message).leaves if is_text(part)}
+    assert [(path, text.visible.strip(), text.complete.strip()) for path, text in found.items()] == [
         ("1.1", RUSSIAN, RUSSIAN),
         ("1.2", "two", "twox"),
         ("1.3", "three", "three"),
@@ -272,36 +272,5 @@ def test_texts_of_a_tree() -> None:
 
 
 def test_html_without_its_type_is_read_as_html() -> None:
-    assert visible_text(leaf(b"<!DOCTYPE html><b>V</b>ia")) == "Via"
-    assert visible_text(leaf(b"see <b> and </b>")) == "see <b> and </b>"
-
-
-@pytest.mark.parametrize(
-    ("text", "folded"),
-    [
-        ("V\u200bi\u00adagr\u2060a", "viagra"),
-        ("\uff36\uff49\uff41\uff47\uff52\uff41", "viagra"),
-        ("\U0001d415\U0001d422\U0001d41a\U0001d420\U0001d42b\U0001d41a", "viagra"),
-        ("ﬁle\u00a0 \n\tNAME", "file name"),
-        ("\u202egpj.exe", "gpj.exe"),
-        ("STRASSE Straße", "strasse strasse"),
-        ("cafe\u0301", "café"),
-        ("tag\U000e0041ged\ufe0f", "tagged"),
-        ("Plain  TEXT", "plain text"),
-    ],
-)
-def test_fold(text: str, folded: str) -> None:
-    assert fold(text) == folded
-
-
-def test_fold_of_stacked_marks() -> None:
-    # Normalising takes minutes for these unless runs are cut.
-    for marks in ("\u0301\u0316", "\U0001d165\u0316", "\U0001d165\U0001d16d"):
-        assert len(fold("a" + marks * 500_000, 1_000_000)) < 200
-
-
-@given(st.text(max_size=100))
-@settings(max_examples=100, deadline=None)
-def test_fold_is_stable(text: str) -> None:
-    assert len(fold(text)) <= len(text) * 18 + 18
-    assert fold(text, 10) == fold(text, 10)[:10]
+    assert part_text(leaf(b"<!DOCTYPE html><b>V</b>ia")).visible == "Via"
+    assert part_text(leaf(b"see <b> and </b>")).visible == "see <b> and </b>"

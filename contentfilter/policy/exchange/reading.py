@@ -10,7 +10,6 @@ from contentfilter.policy.keys import stored_key, written_key
 from contentfilter.policy.lists import Effect, ListEntry, stored_subject
 
 SOURCE = "file"
-Objection = Callable[[Sequence[str]], str]
 
 
 class Reading:

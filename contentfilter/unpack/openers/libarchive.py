@@ -75,10 +75,10 @@ def _entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None
             # Windows shows the tree with long names, others the other one; they need not hold the same files.
             for options, reading in ((b"iso9660:!joliet", ""), (b"iso9660:!rockridge", "iso-joliet")):
                 with _reader(pointer, size, ("iso9660",), (), options=options) as archive:
-                    _Reading(archive, kind, sink, reading).run()
+                    _Reading(archive, sink, reading).run()
             return
         with _reader(pointer, size, (*FORMATS, "raw"), FILTERS) as archive:
-            first = _Reading(archive, kind, sink)
+            first = _Reading(archive, sink)
             try:
                 first.run()
             except UnpackError:
@@ -90,7 +90,7 @@ def _entries_at(content: mmap.mmap, offset: int, kind: Kind, sink: Sink) -> None
                 return
         # What was compressed is no archive that can be read, but a content all the same.
         with _reader(pointer, size, ("raw",), FILTERS) as archive:
-            _Reading(archive, kind, sink).run()
+            _Reading(archive, sink).run()
         _give_other_name(content, offset, kind, sink)
 
 
@@ -157,11 +157,10 @@ def _reader(
 class _Reading:
     """One pass over an archive."""
 
-    def __init__(self, archive: int, kind: Kind, sink: Sink, reading: str = "") -> None:
-        self.archive, self.kind, self.sink, self.reading = archive, kind, sink, reading
+    def __init__(self, archive: int, sink: Sink, reading: str = "") -> None:
+        self.archive, self.sink, self.reading = archive, sink, reading
         self.given = 0
         self.raw = False
-        self.locked = False
 
     def run(self) -> None:
         while True:
@@ -215,7 +214,6 @@ class _Reading:
             if name != ".":
                 self.sink.listed(name, "directory")
         elif _is_encrypted(entry._entry_p):  # noqa: SLF001 - asked of the library directly, libarchive-c does not offer it
-            self.locked = True
             self._locked_entry(name)
             return True
         else:

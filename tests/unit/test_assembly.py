@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from contentfilter import config, worker
+from contentfilter import assembly, config
 from contentfilter.errors import InspectorError, InspectorTimeoutError
 from contentfilter.failure import OnFailure
 from contentfilter.finding import Kind
@@ -18,10 +18,11 @@ from contentfilter.intake import CapacityLimits
 from contentfilter.mime import Limits
 from tests.fakes.scanner import never_answering, scripted_peer
 from tests.fakes.subject import subject_of
+from tests.policies import effective_of
 
 
 def test_the_site() -> None:
-    site = worker.site_for(
+    site = assembly.site_for(
         config.parse(
             """
             hostname = "mx.example.org"
@@ -59,13 +60,13 @@ def test_the_site() -> None:
 
 
 def test_defaults_are_those_of_the_parser() -> None:
-    assert worker.site_for(config.parse("", "empty")).mime_limits == Limits()
+    assert assembly.site_for(config.parse("", "empty")).mime_limits == Limits()
 
 
 def test_inspectors_that_are_switched_off_are_not_built() -> None:
     off = config.parse("[clamav]\nenabled = false\n[spamassassin]\nenabled = false", "test")
-    assert {one.name for one in worker.inspectors_for(off)} == {"banned", "header"}
-    assert {one.name for one in worker.inspectors_for(config.parse("", "empty"))} == {
+    assert {one.name for one in assembly.inspectors_for(off)} == {"banned", "header"}
+    assert {one.name for one in assembly.inspectors_for(config.parse("", "empty"))} == {
         "banned",
         "header",
         "clamd",
@@ -74,13 +75,14 @@ def test_inspectors_that_are_switched_off_are_not_built() -> None:
 
 
 def test_rspamd_is_asked_where_it_is_switched_on_and_not_loaded_elsewhere() -> None:
-    look = "import sys; from contentfilter import config, worker; worker.inspectors_for(config.parse(sys.argv[1], 'x'))"
+    look = "import sys; from contentfilter import assembly, config"
+    look += "; assembly.inspectors_for(config.parse(sys.argv[1], 'x'))"
     look += "; print({'h11', 'contentfilter.inspectors.rspamd'} & set(sys.modules) and 'loaded' or 'absent')"
     for text, wanted in (("", "absent"), ("rspamd.enabled = true", "loaded")):
         done = subprocess.run([sys.executable, "-c", look, text], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == wanted
     got = config.parse("[rspamd]\nenabled = true\n[spamassassin]\nenabled = false", "test")
-    assert {one.name for one in worker.inspectors_for(got)} == {"banned", "header", "clamd", "rspamd"}
+    assert {one.name for one in assembly.inspectors_for(got)} == {"banned", "header", "clamd", "rspamd"}
 
 
 async def test_what_the_configuration_says_of_rspamd_reaches_it(tmp_path: Path) -> None:
@@ -106,12 +108,12 @@ async def test_what_the_configuration_says_of_rspamd_reaches_it(tmp_path: Path) 
             actions = {{ add_header = 20, soft_reject = "ignore", rewrite_subject = "defer" }}
             '''
         got = config.parse(text, "test")
-        inspector = worker.rspamd_for(got)
+        inspector = assembly.rspamd_for(got)
         found = [await inspector.inspect(subject_of(b"Subject: hi\r\n\r\nhello\r\n")) for _ in range(4)]
     assert [[one.kind for one in findings] for findings in found] == [[Kind.SPAM]] * 3 + [[Kind.SPAM, Kind.RULE]]
     assert [findings[0].score for findings in found] == [10.0, 20.0, 2.0, 2.0]
     assert all(findings[0].adds for findings in found)
-    site = worker.site_for(got)
+    site = assembly.site_for(got)
     assert (site.on_failure["rspamd"], site.failure_grace["rspamd"]) == (OnFailure.TAG, 60.0)
 
 
@@ -120,7 +122,7 @@ async def test_a_scanner_that_hangs_is_known_to_before_the_limit_for_all_strikes
     async with scripted_peer(tmp_path / "scanner.sock", never_answering) as address:
         text = f'{table} = "{address}"\nfailures_to_rest = 1\n[limits]\ninspect_timeout = 0.5'
         got = config.parse(text, "test")
-        makers = {"clamav": worker.clamd_for, "spamassassin": worker.spamd_for, "rspamd": worker.rspamd_for}
+        makers = {"clamav": assembly.clamd_for, "spamassassin": assembly.spamd_for, "rspamd": assembly.rspamd_for}
         inspector = next(make for name, make in makers.items() if f"[{name}]" in table)(got)
         async with asyncio.timeout(got.limits.inspect_timeout):
             with pytest.raises(InspectorTimeoutError):
@@ -131,7 +133,7 @@ async def test_a_scanner_that_hangs_is_known_to_before_the_limit_for_all_strikes
 
 def test_the_way_in() -> None:
     text = '[listen]\nallow = ["192.0.2.0/24"]\nmax_recipients = 123\nmax_connections = 7\n[limits]\nmessage_size = 99'
-    settings = worker.intake_settings(config.parse(text, "test"))
+    settings = assembly.intake_settings(config.parse(text, "test"))
     assert [str(network) for network in settings.allow] == ["192.0.2.0/24"]
     assert (settings.max_recipients, settings.max_connections, settings.max_message_size) == (123, 7, 99)
 
@@ -139,68 +141,19 @@ def test_the_way_in() -> None:
 def test_how_much_is_worked_on_at_a_time() -> None:
     text = "messages_in_work = 1\nbytes_in_work = 2\nmessages_in_all = 3\nbytes_in_all = 4\nmemory_held = 5\n"
     text += "message_size = 6\nspool_held = 6\nmail_wait = 7\nslot_wait = 8"
-    limits = worker.capacity_limits(config.parse(f"[limits]\n{text}", "test"))
+    limits = assembly.capacity_limits(config.parse(f"[limits]\n{text}", "test"))
     assert limits == CapacityLimits(1, 2, 3, 4, 5, 6, 7.0, 8.0)
 
 
 async def test_the_delimiter_is_the_sites(tmp_path: Path) -> None:
     text = '[domains]\nrecipient_delimiter = "-"\n[policy."bob@example.org"]\nkill_level = 1.5'
-    policies = worker.policies_for(config.parse(f'state_directory = "{tmp_path}"\n{text}', "test"))
-    assert (await policies.of("bob-lists@example.org")).policy.kill_level == 1.5
-    assert (await policies.of("bob+lists@example.org")).policy.kill_level != 1.5
+    policies = assembly.policies_for(config.parse(f'state_directory = "{tmp_path}"\n{text}', "test"))
+    assert (await effective_of(policies, "bob-lists@example.org")).policy.kill_level == 1.5
+    assert (await effective_of(policies, "bob+lists@example.org")).policy.kill_level != 1.5
 
 
 def test_history_is_below_the_state_directory_or_there_is_none() -> None:
-    on = worker.history_for(config.parse('state_directory = "/srv/filter"', "test"))
+    on = assembly.history_for(config.parse('state_directory = "/srv/filter"', "test"))
     assert on is not None
     assert on._directory == Path("/srv/filter/history")
-    assert worker.history_for(config.parse("[history]\nkeep_days = 0", "test")) is None
-
-
-WANTED = """
-import sys
-from pathlib import Path
-from contentfilter import config, daemon, worker
-
-before = {name for name in ("selectolax", "olefile", "contentfilter.unpack.signs") if name in sys.modules}
-worker.load_wanted(config.load(Path(sys.argv[1])))
-print(sorted(before), "selectolax" in sys.modules)
-"""
-
-
-@pytest.mark.parametrize(
-    ("kind", "rule", "parses_html"),
-    [("", "", False), ("header_checks", "/^Subject: x/ REJECT", False), ("body_checks", "/x/ REJECT", True)],
-)
-def test_parsers_are_loaded_before_the_fork_where_rules_ask_for_text(
-    tmp_path: Path, kind: str, rule: str, parses_html: bool
-) -> None:
-    (tmp_path / "table").write_text(f"{rule}\n")
-    file = tmp_path / "contentfilter.toml"
-    file.write_text(f'[rules]\n{kind} = "table"\n' if kind else "")
-    done = subprocess.run([sys.executable, "-c", WANTED, str(file)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"[] {parses_html}"
-
-
-LOADING = """
-import sys
-from pathlib import Path
-from contentfilter import worker
-
-class User:
-    def reads(self, files):
-        assert all(isinstance(file, Path) and file.is_file() for file in files)
-        return sys.argv[1] == "reads"
-
-before = "sqlalchemy" in sys.modules
-worker.load_unreadable(User())
-print(before, *(name in sys.modules for name in ("sqlalchemy", "contentfilter.policy.amavis", "selectolax")))
-"""
-
-
-@pytest.mark.parametrize(
-    ("user", "loaded"), [("reads", "False False False False"), ("does not", "False True True True")]
-)
-def test_what_the_user_cannot_read_is_loaded_while_we_are_root(user: str, loaded: str) -> None:
-    done = subprocess.run([sys.executable, "-c", LOADING, user], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == loaded
+    assert assembly.history_for(config.parse("[history]\nkeep_days = 0", "test")) is None
