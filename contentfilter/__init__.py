@@ -25,6 +25,7 @@ Words:
     sign        active content, such as a macro: a fact for rules, by itself nothing against the message
     reading     one way of understanding an ambiguous message; a part may exist in one reading only
     finding     a fact that an inspector reports: kind, name, score, the part it is about
+    evidence    all findings about a message; its grounds: what of them concerns one recipient
     inspector   whoever looks: clamd, spamd, Rspamd, banned names and types, local rules, header syntax
     category    virus > banned > rule > unchecked > spam > spammy > bad_header > oversized > clean, gravest first
     entry       what a source of policies holds under one key: some settings, perhaps until a date
