@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -60,6 +62,19 @@ def pipeline_for(
         history=history,
         memory=memory,
     )
+
+
+@contextlib.asynccontextmanager
+async def onlooker_for(config: Config) -> AsyncIterator[Pipeline]:
+    """The journey for who only looks at messages, with ways out and helpers that are let go in the end."""
+    routes, box = routes_for(config), box_for(config)
+    pipeline = pipeline_for(config, routes, box)
+    try:
+        yield pipeline
+    finally:
+        await pipeline.close()
+        await box.close()
+        await routes.close()
 
 
 def retries_for(config: Config, place: Place) -> Retries:

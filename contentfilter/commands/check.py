@@ -55,14 +55,8 @@ def _spooled(file: str, scratch: str) -> Message:
 
 
 async def _judge(config: Config, envelope: Envelope, message: Message) -> Case:
-    routes, box = assembly.routes_for(config), assembly.box_for(config)
-    pipeline = assembly.pipeline_for(config, routes, box)
-    try:
+    async with assembly.onlooker_for(config) as pipeline:
         return await pipeline.judge(new_id(), envelope, message)
-    finally:
-        await pipeline.close()
-        await box.close()
-        await routes.close()
 
 
 def _dump(case: Case, directory: Path) -> None:

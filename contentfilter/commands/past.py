@@ -148,9 +148,7 @@ async def _replay(
     config: Config, quarantine: Quarantine, wanted: Sequence[str], output: _Output, progress: Progress
 ) -> Tally:
     tally = Tally()
-    routes, box = assembly.routes_for(config), assembly.box_for(config)
-    pipeline = assembly.pipeline_for(config, routes, box)
-    try:
+    async with assembly.onlooker_for(config) as pipeline:
         done = 0
         async for mail_id, result in replay(pipeline, quarantine, wanted):
             done += 1
@@ -161,10 +159,6 @@ async def _replay(
             elif result is not None:
                 tally.unread.append(mail_id)
                 output.unread(mail_id, str(result))
-    finally:
-        await pipeline.close()
-        await box.close()
-        await routes.close()
     output.end(tally)
     return tally
 
