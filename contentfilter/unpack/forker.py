@@ -257,7 +257,7 @@ class _Nursery:
             confine.close_descriptors_but({0, 1, 2, job_socket})
             confine.limit_resources(**settings, tasks=tasks)
             self.protect()
-            self.files.only(Path())
+            self._see_nothing_but(Path())
             with socket.socket(fileno=job_socket) as channel:
                 work(channel, lambda: measures(self.own_network, settings["memory"]))
             status = 0
@@ -265,6 +265,12 @@ class _Nursery:
             print(f"a helper that opens containers failed: {told(error)}", file=sys.stderr)  # noqa: T201 - its log
         finally:
             os._exit(status)  # never return into the nursery's frames
+
+    def _see_nothing_but(self, working: Path) -> None:
+        """Only this directory, and programs. Raises OSError if that fails, and not for what is missing here anyway."""
+        unforeseen = {*self.files.only(working)} - {*self.missing}
+        if unforeseen:
+            raise OSError(f"not confined as it should be: {', '.join(unforeseen)}")
 
 
 def _program_files() -> Iterator[Path]:

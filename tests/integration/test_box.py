@@ -269,6 +269,27 @@ async def test_a_job_nobody_waits_for_any_more(box: Box) -> None:
     assert await said(box, "give after") == ["after"]
 
 
+BROKEN = """
+import sys
+from pathlib import Path
+from contentfilter.unpack import confine, forker, helper
+from tests.fakes.helper import Toy, look
+
+holds = confine.Files.only
+confine.Files.only = lambda files, working: ("Landlock (broken)",) if working == Path() else holds(files, working)
+forker.main(lambda: helper.work_with((Toy(),), look), int(sys.argv[1]))
+"""
+
+
+async def test_a_helper_that_sees_files_which_it_should_not_opens_nothing(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    box = Box(BoxSettings(tmp_path, helpers=1, command=(sys.executable, "-c", BROKEN), budget=BUDGET))
+    with await run(box, "give x") as result:
+        assert "died" in result.failed
+        assert result.members == ()
+    await box.close()
+
+
 async def test_helpers_that_cannot_be_started(tmp_path: Path) -> None:
     box = Box(BoxSettings(tmp_path, command=("/bin/false",)))
     with pytest.raises(InspectorError):
