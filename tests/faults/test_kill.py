@@ -187,8 +187,9 @@ async def run(cell: Kill) -> tuple[Delivery, list[Finding]]:
             before = place.taken(delivery.mail)
         await place.retry(delivery)
         await place.stop()
-        # Who had it when the process died, and its sender did not know.
-        excuses = {Reason.KILLED: before if cell.victim in ("worker", "supervisor") else Counter()}
+        # Who had it when the process died, and its sender did not know. Once: that one attempt had no reason for more.
+        had_it = dict.fromkeys(before, 1) if cell.victim in ("worker", "supervisor") else {}
+        excuses = {Reason.KILLED: Counter(had_it)}
         held_now = place.holdings(delivery.mail)
         return delivery, judge(cell.name, delivery, held_now, excuses)
 
