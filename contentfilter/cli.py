@@ -14,9 +14,10 @@ import click
 
 from contentfilter import config as configuration
 from contentfilter import maillog, output
-from contentfilter.command import check_way, config_option, fail, json_option, load, print_json, usable, working_in
+from contentfilter.command import check_way, config_option, json_option, load, print_json, usable, working_in
 from contentfilter.commands.completion import completion, use_our_bash
 from contentfilter.envelope import Client, Envelope, Protocol, Recipient
+from contentfilter.output import fail
 from contentfilter.printable import printable
 from contentfilter.verdict import Category
 from quarantine.durable import UMASK

@@ -1,4 +1,4 @@
-"""What the commands of `contentfilter` share: options, the configuration, JSON, and the ways to end."""
+"""What the commands of `contentfilter` share: options, the configuration, JSON."""
 
 from __future__ import annotations
 
@@ -13,20 +13,7 @@ import click
 from contentfilter import config as configuration
 from contentfilter.config import Config
 from contentfilter.errors import ConfigError
-from contentfilter.output import complain, fail
-
-__all__ = [
-    "check_way",
-    "complain",
-    "config_option",
-    "fail",
-    "json_option",
-    "json_text",
-    "load",
-    "print_json",
-    "usable",
-    "working_in",
-]
+from contentfilter.output import fail
 
 config_option = click.option(
     "--config",

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from contentfilter.command import complain, config_option, fail, json_option, load
+from contentfilter.command import config_option, json_option, load
 from contentfilter.commands import place, view
 from contentfilter.commands.complete import complete_assignments, complete_keys, complete_names
 from contentfilter.commands.expiry import expires_option, expiry_given
 from contentfilter.config import Config
+from contentfilter.output import complain, fail
 from contentfilter.policy import forms
 from contentfilter.policy.entry import Entry
 from contentfilter.policy.exchange.content import EXPIRES, EntryStep

@@ -13,12 +13,13 @@ from rich.console import Console
 
 from contentfilter import assembly, presentation
 from contentfilter.case import Case
-from contentfilter.command import fail, print_json, working_in
+from contentfilter.command import print_json, working_in
 from contentfilter.config import Config
 from contentfilter.envelope import Envelope
 from contentfilter.errors import FilterError
 from contentfilter.mail_id import new_id
 from contentfilter.message import Message, Spool
+from contentfilter.output import fail
 
 _READ = 1 << 20
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import click
 
-from contentfilter.command import complain, config_option, fail, json_option, json_text, load, print_json
+from contentfilter.command import config_option, json_option, json_text, load, print_json
 from contentfilter.commands import place, view
+from contentfilter.output import complain, fail
 from contentfilter.policy.exchange.content import Problem, Step, changes, steps
 from contentfilter.policy.exchange.csv_table import read_csv, write_csv
 from contentfilter.policy.exchange.reading import Reading

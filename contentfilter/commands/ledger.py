@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from contentfilter.command import complain, config_option, fail, json_option, load, print_json
+from contentfilter.command import config_option, json_option, load, print_json
 from contentfilter.config import Config
 from contentfilter.errors import LedgerError
 from contentfilter.ledger import Entry, Ledger
+from contentfilter.output import complain, fail
 from contentfilter.printable import printable
 
 

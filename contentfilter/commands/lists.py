@@ -10,11 +10,12 @@ from pathlib import Path
 
 import click
 
-from contentfilter.command import complain, config_option, fail, json_option, load, print_json
+from contentfilter.command import config_option, json_option, load, print_json
 from contentfilter.commands import place, view
 from contentfilter.commands.complete import complete_effects, complete_keys
 from contentfilter.commands.expiry import expires_option, expiry_given
 from contentfilter.config import Config
+from contentfilter.output import complain, fail
 from contentfilter.policy.exchange.content import ListStep
 from contentfilter.policy.keys import lookup_keys, written_key
 from contentfilter.policy.lists import ListEntry, effect_of, effect_text

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from contentfilter.command import fail
 from contentfilter.config import Config
 from contentfilter.errors import PolicyError
+from contentfilter.output import fail
 from contentfilter.policy import forms
 from contentfilter.policy.change import Change, ConflictError
 from contentfilter.policy.database import PolicyDatabase
